@@ -1,0 +1,46 @@
+# The demo, the tests, the style checks and the benches. Each sets up what it needs: a virtual environment in $(VENV),
+# installed again only when the requirement files change. With a ComfyUI checkout its own requirements go in as well.
+#
+#   make demo [PHOTO=me.jpg]    a photo becomes S*, S* becomes a picture
+#   make test                   all tests that can run on this machine
+#   make lint                   ruff
+#   make bench                  start cost of the pack, speed of the encoder
+
+PYTHON ?= python3
+VENV ?= .venv
+COMFYUI_PATH ?= $(HOME)/comfy/ComfyUI
+export COMFYUI_PATH
+
+PY := $(VENV)/bin/python
+REQUIREMENTS := requirements-dev.txt $(wildcard $(COMFYUI_PATH)/requirements.txt)
+# Named after the content, so that a checkout that comes or goes counts as a change too.
+INSTALLED := $(VENV)/.installed-$(shell cat $(REQUIREMENTS) | cksum | tr ' ' '-')
+INSTALL := $(if $(shell command -v uv),uv pip install --quiet --python $(PY),$(PY) -m pip install --quiet)
+
+.PHONY: demo test lint bench setup
+
+demo: setup
+	$(PY) -m f2d_core demo $(if $(PHOTO),--photo "$(PHOTO)")
+
+# Two processes: the host and server rings bring ComfyUI's modules, which the core ring must not see.
+test: setup
+	@failed=0; \
+	$(PY) -m pytest tests/core || failed=1; \
+	$(PY) -m pytest tests/host tests/server || failed=1; \
+	exit $$failed
+
+lint: setup
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+bench: setup
+	$(PY) bench/import.py
+	$(PY) bench/encode.py
+
+setup: $(INSTALLED)
+
+$(INSTALLED):
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) $(foreach file,$(REQUIREMENTS),-r "$(file)")
+	rm -f $(VENV)/.installed-*
+	touch $@

@@ -1,0 +1,7 @@
+"""`python -m f2d_core …`"""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

@@ -1,0 +1,273 @@
+"""Pictures without ComfyUI: Stable Diffusion 1.x through diffusers, sampled as the official code does.
+
+The optional extra `diffusers`. Nothing is downloaded unless the caller says so.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..constants import CHUNK_TOKENS, WORD_WIDTHS
+from ..errors import MismatchError, MissingPackageError, SettingsError, WeightsError
+from .single_file import load_single_file
+from .transformers import Conditioning, DiffusersTextEncoder
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from ..ports import Progress
+
+__all__ = ["Conditioning", "DiffusersTextEncoder", "generate", "load_pipeline", "load_tokenizer", "official_scheduler"]
+
+STEPS = 30  # official inference: Euler ancestral, 30 steps, guidance 7
+GUIDANCE = 7.0
+
+
+def load_pipeline(
+    model: str | Path,
+    *,
+    tokenizer: str | Path | None = None,
+    allow_download: bool = False,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+) -> Any:
+    """A diffusers `StableDiffusionPipeline`, ready to sample.
+
+    model: a diffusers folder, a single SD 1.x checkpoint file (.safetensors, .ckpt) or a hub ID; an ID is looked for
+    in the local cache only, unless `allow_download`. tokenizer: a folder with a CLIP tokenizer, needed for a single
+    file. device: the best there is by default. dtype of UNet and VAE: fp32 on the CPU, fp16 elsewhere; the text
+    encoder stays fp32. Raises WeightsError, MismatchError, SettingsError, MissingPackageError.
+    """
+    for package in ("diffusers", "transformers"):
+        _require_package(package)
+    with quietly():
+        pipe = _load(Path(model), str(model), tokenizer, allow_download)
+        if tokenizer is not None:
+            pipe.tokenizer = load_tokenizer(tokenizer)
+        _check_family(pipe, model)
+        return _placed(pipe, device, dtype)
+
+
+def generate(
+    pipe: Any,
+    conditioning: Conditioning,
+    negative: Conditioning | None = None,
+    *,
+    n: int = 1,
+    seed: int = 0,
+    steps: int = STEPS,
+    cfg: float = GUIDANCE,
+    size: tuple[int, int] | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Image]:
+    """Yield `n` pictures; number i is the one that seed + i alone would give.
+
+    The sampler of the official inference: Euler ancestral over linearly spaced timesteps. negative: the empty
+    prompt by default; the shorter of both prompts is filled up with empty chunks. size: (width, height) px, multiples
+    of 8, the model's own by default. progress counts steps over all pictures. Raises SettingsError.
+    """
+    width, height = _require_size(pipe, size)
+    _require_at_least_one("-n", n)
+    _require_at_least_one("steps", steps)
+    encoder = DiffusersTextEncoder(pipe.text_encoder, pipe.tokenizer)
+    negative = negative or encoder.encode("")
+    chunks = max(conditioning.chunks, negative.chunks)
+    sampler = _sampling_pipeline(pipe)
+    for i in range(n):
+        yield sampler(
+            prompt_embeds=encoder.padded(conditioning, chunks).hidden.to(pipe.unet.device, pipe.unet.dtype),
+            negative_prompt_embeds=encoder.padded(negative, chunks).hidden.to(pipe.unet.device, pipe.unet.dtype),
+            generator=torch.Generator("cpu").manual_seed(seed + i),  # the same start noise on every device
+            num_inference_steps=steps,
+            guidance_scale=cfg,
+            width=width,
+            height=height,
+            callback_on_step_end=_step_callback(progress, i * steps, n * steps),
+        ).images[0]
+
+
+def official_scheduler(config: Any) -> Any:
+    """The official sampler from a model's own scheduler settings: Euler ancestral, timesteps linspace(999, 0)."""
+    from diffusers import EulerAncestralDiscreteScheduler
+
+    return EulerAncestralDiscreteScheduler.from_config(config, timestep_spacing="linspace")
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Keep diffusers' and transformers' own bars and notices off the screen; errors are raised all the same."""
+    import diffusers.utils.logging as diffusers_log
+    import transformers.utils.logging as transformers_log
+
+    logs = [(log, log.get_verbosity(), log.is_progress_bar_enabled()) for log in (diffusers_log, transformers_log)]
+    for log, _, _ in logs:
+        log.set_verbosity_error()
+        log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for log, level, bar in logs:
+            log.set_verbosity(level)
+            if bar:
+                log.enable_progress_bar()
+
+
+def load_tokenizer(folder: str | Path) -> Any:
+    """A `CLIPTokenizer` from a local folder. Raises WeightsError."""
+    from transformers import CLIPTokenizer
+
+    folder = Path(folder)
+    if not (folder / "vocab.json").is_file() or not (folder / "merges.txt").is_file():
+        raise WeightsError(
+            f"{folder} has no vocab.json and merges.txt; expected the folder of a CLIP tokenizer. "
+            "Give the `tokenizer` folder of any SD 1.x model in diffusers layout."
+        )
+    return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True, model_max_length=CHUNK_TOKENS)
+
+
+def _require_package(name: str) -> None:
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        raise MissingPackageError(
+            f"Making pictures without ComfyUI needs the package {name}, which is not installed: pip install "
+            '"face2diffusion[diffusers]". Encoding and export, and all nodes in ComfyUI, work without it.'
+        ) from error
+
+
+def _load(path: Path, name: str, tokenizer: str | Path | None, allow_download: bool) -> Any:
+    if path.is_dir():
+        return _load_folder(path)
+    if path.is_file():
+        return _load_file(path, tokenizer)
+    return _load_id(name, allow_download)
+
+
+def _load_file(path: Path, tokenizer: str | Path | None) -> Any:
+    from diffusers import StableDiffusionPipeline
+
+    if tokenizer is None:
+        raise SettingsError(
+            f"{path.name} is a single file, which holds no tokenizer; expected one beside it. Give --tokenizer FOLDER: "
+            "the `tokenizer` folder of any SD 1.x model in diffusers layout, or ComfyUI's comfy/sd1_tokenizer."
+        )
+    parts = load_single_file(path)
+    return StableDiffusionPipeline(
+        **parts,
+        tokenizer=load_tokenizer(tokenizer),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def _load_folder(folder: Path) -> Any:
+    index = folder / "model_index.json"
+    if not index.is_file():
+        raise WeightsError(
+            f"{folder} has no model_index.json; expected a diffusers model folder. Choose such a folder."
+        )
+    try:
+        found = json.loads(index.read_text(encoding="utf-8"))["_class_name"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{index} cannot be read; expected a diffusers index. Copy the model again.") from error
+    if found != "StableDiffusionPipeline":
+        raise MismatchError(f"{folder.name} is a {found}; expected a Stable Diffusion 1.x model. Choose such a model.")
+    return _from_pretrained(str(folder), f"{folder.name} cannot be loaded", local_files_only=True)
+
+
+def _load_id(name: str, allow_download: bool) -> Any:
+    if name.count("/") != 1 or name.startswith((".", "/", "~")) or Path(name).suffix in (".safetensors", ".ckpt"):
+        raise WeightsError(
+            f"There is no file or folder {name}; expected a diffusers folder or an SD 1.x checkpoint. Check the path."
+        )
+    hint = "" if allow_download else " (not in the local cache, and downloading is off: add --allow-download)"
+    return _from_pretrained(name, f"{name} cannot be loaded{hint}", local_files_only=not allow_download)
+
+
+def _from_pretrained(source: str, failure: str, **options: Any) -> Any:
+    from diffusers import StableDiffusionPipeline
+
+    try:
+        return StableDiffusionPipeline.from_pretrained(
+            source, safety_checker=None, requires_safety_checker=False, **options
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise WeightsError(
+            f"{failure}: {reason} Expected a complete Stable Diffusion 1.x model in diffusers layout."
+        ) from error
+
+
+def _check_family(pipe: Any, model: str | Path) -> None:
+    width, channels = pipe.unet.config.cross_attention_dim, pipe.unet.config.in_channels
+    if width not in WORD_WIDTHS.values() or channels != 4:
+        raise MismatchError(
+            f"{model} has a UNet with context width {width} and {channels} input channels; "
+            "expected 768 (SD 1.x) and 4, not an inpainting or SDXL model. Choose another model."
+        )
+
+
+def _placed(pipe: Any, device: str | torch.device | None, dtype: torch.dtype | None) -> Any:
+    device = torch.device(device or _best_device())
+    dtype = dtype or (torch.float32 if device.type == "cpu" else torch.float16)
+    pipe.unet.to(device, dtype)
+    pipe.vae.to(device, dtype)
+    pipe.text_encoder.to(device, torch.float32)  # S* is fp32; the text encoder is small enough to match it
+    return pipe
+
+
+def _best_device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _sampling_pipeline(pipe: Any) -> Any:
+    """The parts that make the picture, with the official sampler; `pipe` keeps its own scheduler."""
+    from diffusers import StableDiffusionPipeline
+
+    sampler = StableDiffusionPipeline(
+        vae=pipe.vae,
+        text_encoder=None,
+        tokenizer=None,
+        unet=pipe.unet,
+        scheduler=official_scheduler(pipe.scheduler.config),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    sampler.set_progress_bar_config(disable=True)
+    return sampler
+
+
+def _step_callback(progress: Progress | None, before: int, total: int) -> Any:
+    def report(_pipe: Any, step: int, _timestep: Any, tensors: dict) -> dict:
+        if progress is not None:
+            progress(before + step + 1, total)
+        return tensors
+
+    return report
+
+
+def _require_size(pipe: Any, size: tuple[int, int] | None) -> tuple[int, int]:
+    if size is None:
+        side = pipe.unet.config.sample_size * pipe.vae_scale_factor
+        return side, side
+    if any(side < 8 or side % 8 for side in size):
+        raise SettingsError(
+            f"The size {size[0]}x{size[1]} cannot be sampled; expected multiples of 8, such as 512x512."
+        )
+    return size
+
+
+def _require_at_least_one(name: str, value: int) -> None:
+    if value < 1:
+        raise SettingsError(f"{name} is {value}; expected a whole number of at least 1.")

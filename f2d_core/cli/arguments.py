@@ -1,0 +1,233 @@
+"""All commands and their options. Imports nothing heavy: `--help` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from ..constants import DEFAULT_MARKER
+
+_DESCRIPTION = "Face2Diffusion: a face photo becomes S*, a word for the prompts of any Stable Diffusion 1.x model."
+_EPILOG = (
+    "Use photos of people who agreed to it, and label the pictures as generated. "
+    "The published weights are non-commercial (CC BY-NC-SA 4.0)."
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Complains in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"f2d: {message} (see {self.prog} --help)", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options of one command, its name in `.command`. Exits with 2 and one line for a mistake."""
+    return build_parser().parse_args(argv)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="f2d", description=_DESCRIPTION, epilog=_EPILOG)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (text, add) in _COMMANDS.items():
+        add(commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + "."))
+    return parser
+
+
+def _encode(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="photos; each gives one identity file")
+    _networks(parser, required=True)
+    parser.add_argument(
+        "--out",
+        required=True,
+        type=Path,
+        metavar="DIR_OR_FILE",
+        help="a folder, or a file name that ends in .safetensors",
+    )
+    parser.add_argument("--name", default="", help="of the person; also names the files (default: the photo's name)")
+    parser.add_argument("--marker", default=DEFAULT_MARKER, help=f"the word for prompts (default: {DEFAULT_MARKER})")
+    parser.add_argument("--mean", action="store_true", help="all photos show one person: one file, of their mean")
+    parser.add_argument("--no-thumbnail", action="store_true", help="do not keep the face crop in the file")
+    parser.add_argument("--force", action="store_true", help="overwrite the file named by --out")
+    _faces(parser)
+    _expression(parser)
+
+
+def _networks(parser: argparse.ArgumentParser, required: bool) -> None:
+    parser.add_argument("--msid", required=required, type=Path, metavar="FILE", help="MSID encoder, e.g. msid.pt")
+    parser.add_argument(
+        "--mapping", required=required, type=Path, metavar="FILE", help="mapping network, e.g. mapping.pt"
+    )
+
+
+def _faces(parser: argparse.ArgumentParser) -> None:
+    faces = parser.add_argument_group("which face")
+    source = faces.add_mutually_exclusive_group()
+    source.add_argument("--aligned", action="store_true", help="the images are ready 112x112 face crops")
+    source.add_argument(
+        "--landmarks",
+        metavar="JSON",
+        help="a file or text: five [x, y] px (eyes, nose tip, mouth corners, image left first), "
+        "or a list of such lists for several images",
+    )
+    source.add_argument(
+        "--detector",
+        default="auto",
+        metavar="NAME",
+        help="yunet, insightface, facexlib or auto (default; yunet with --detector-weights)",
+    )
+    faces.add_argument(
+        "--detector-weights", type=Path, metavar="FILE", help="the detector's file, e.g. yunet_n_640_640.onnx"
+    )
+    faces.add_argument(
+        "--order",
+        default="largest",
+        help="how faces are counted: largest (default), left-right, top-bottom, large-small, score",
+    )
+    faces.add_argument(
+        "--index", type=int, default=0, metavar="N", help="which face in that order, from 0 (default: 0)"
+    )
+    faces.add_argument("--threshold", type=float, metavar="0..1", help="how sure the detector must be (default: 0.6)")
+    faces.add_argument(
+        "--on-missing",
+        choices=("error", "skip"),
+        default="error",
+        help="when a photo has no face: stop (default) or leave it out",
+    )
+
+
+def _expression(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("expression")
+    group.add_argument("--expression", type=Path, metavar="IMAGE", help="a face whose expression is taken over")
+    group.add_argument("--expression-encoder", type=Path, metavar="FILE", help="e.g. epoch_20.pth of Deep3DFaceRecon")
+    group.add_argument("--expression-landmarks", metavar="JSON", help="its five points, instead of a detector")
+    group.add_argument(
+        "--expression-strength",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="0 none, 1 as in the picture (default), above 1 exaggerated",
+    )
+
+
+def _export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("s_star", type=Path, metavar="S_STAR", help="an identity file")
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="the embedding, .safetensors")
+    parser.add_argument(
+        "--position",
+        type=int,
+        metavar="N",
+        help="which token of the prompt S* begins at, from 1 (`a photo of S*`: 4); needed by the published weights",
+    )
+    parser.add_argument(
+        "--text-encoder",
+        type=Path,
+        metavar="FILE",
+        help="an SD 1.x checkpoint, a CLIP file or a diffusers folder; needed with --position",
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite FILE")
+
+
+def _inspect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="an identity, embedding, weight file or checkpoint")
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def _convert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="msid.pt, mapping.pt or epoch_20.pth")
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="the .safetensors file to write")
+    parser.add_argument("--force", action="store_true", help="overwrite --out")
+
+
+def _generate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--s-star", required=True, nargs="+", type=Path, metavar="FILE", help="identity files")
+    parser.add_argument(
+        "--prompt", required=True, help="with the marker of every person; weights such as (S*:1.2) work"
+    )
+    parser.add_argument("--negative", default="", help="what the picture should not show")
+    parser.add_argument(
+        "--strength",
+        nargs="+",
+        type=float,
+        default=[1.0],
+        metavar="X",
+        help="of each person: 0 the class word, 1 the person (default)",
+    )
+    parser.add_argument(
+        "--marker", nargs="+", metavar="WORD", help="other markers than the files', one for each person"
+    )
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where the pictures go")
+    _model(parser, required=True)
+    _sampling(parser)
+
+
+def _model(parser: argparse.ArgumentParser, required: bool) -> None:
+    parser.add_argument(
+        "--model",
+        required=required,
+        metavar="DIR|FILE|ID",
+        help="Stable Diffusion 1.x: a diffusers folder, a single file, or a hub ID",
+    )
+    parser.add_argument(
+        "--tokenizer",
+        type=Path,
+        metavar="DIR",
+        help="CLIP tokenizer for a single file (default: ComfyUI's, found by COMFYUI_PATH)",
+    )
+    parser.add_argument("--device", help="cpu, cuda, mps … (default: the best there is)")
+
+
+def _sampling(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--allow-download", action="store_true", help="fetch the hub ID if it is not in the local cache"
+    )
+    parser.add_argument("-n", type=int, default=1, metavar="N", help="number of pictures (default: 1)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the first picture (default: 0)")
+    parser.add_argument("--steps", type=int, default=30, metavar="N", help="default: 30, Euler ancestral")
+    parser.add_argument("--cfg", type=float, default=7.0, metavar="X", help="guidance scale (default: 7.0)")
+    parser.add_argument("--size", type=_size, metavar="WxH", help="default: the model's own, 512x512 for SD 1.x")
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; expected width x height in px, such as 512x768")
+    return int(width), int(height)
+
+
+def _doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--models",
+        action="append",
+        type=Path,
+        metavar="DIR",
+        help="where weights are, may be given several times (default: models/face2diffusion of the "
+        "ComfyUI at COMFYUI_PATH, and ./models)",
+    )
+
+
+def _demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--photo", type=Path, metavar="FILE", help="default: scikit-image's public-domain portrait")
+    parser.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="default: demo")
+    parser.add_argument("--prompt", default="a photo of S* as a chef", help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    parser.add_argument("--landmarks", metavar="JSON", help="five points of --photo, see `encode --help`")
+    parser.add_argument("--detector", default="auto", metavar="NAME", help="see `encode --help`")
+    parser.add_argument("--detector-weights", type=Path, metavar="FILE", help="see `encode --help`")
+    _networks(parser, required=False)
+    _model(parser, required=False)
+
+
+_COMMANDS = {
+    "encode": ("face photos become identity files (S*)", _encode),
+    "generate": ("pictures of people in prompts", _generate),
+    "export": ("an identity becomes a plain textual-inversion embedding", _export),
+    "inspect": ("what a file is: sizes, metadata, hashes", _inspect),
+    "convert": ("a published .pt or .pth file becomes safetensors", _convert),
+    "doctor": ("versions, weights and a self-test", _doctor),
+    "demo": ("the whole way from a photo to a picture, with small stand-ins for missing weights", _demo),
+}

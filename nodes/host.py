@@ -1,0 +1,373 @@
+"""The only file that names ComfyUI: its node API, folders, devices, progress and text encoder.
+
+Written against ComfyUI 0.9.2 to 0.33.0; what differs between them is dealt with here. Fulfils f2d_core/ports.py.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import logging
+import math
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import comfy.model_management as devices
+import comfy.model_patcher
+import comfy.ops
+import comfy.utils
+import folder_paths
+import torch
+from comfy_api.latest import ComfyExtension, io, ui
+
+from ..f2d_core.catalogue import PUBLISHED
+from ..f2d_core.chunks import Slot, Word
+from ..f2d_core.errors import MismatchError, WeightsError
+from ..f2d_core.networks import Network, load_network
+from ..f2d_core.prompt import (
+    Person,
+    check_encoder,
+    find_markers,
+    near_misses,
+    replace_markers,
+    require_markers,
+    require_people,
+    slot_vectors,
+)
+
+__all__ = [
+    "ComfyExtension", "batch_conditioning", "embeddings_folder", "encode_prompt", "file_message", "find_file",
+    "find_identity", "identities_folder", "identity_files", "identity_message", "intermediate", "io", "load", "log", "model_files", "model_folders", "newer", "position_embedding",
+    "progress", "register_folders", "schema", "ui", "with_people",
+]  # fmt: skip
+
+log = logging.getLogger("face2diffusion")
+
+FOLDER = "face2diffusion"
+IDENTITIES = "identities"
+_WEIGHT_ENDINGS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
+
+
+# --- node API ---
+
+
+def newer(make: Callable, *args, **kwargs):
+    """`make(*args, **kwargs)` without the keywords that this version of the host does not know yet.
+
+    Dropped on older hosts: `advanced` (inputs, 0.10), `search_aliases` (schema, 0.11).
+    """
+    known = inspect.signature(make).parameters
+    return make(*args, **{key: value for key, value in kwargs.items() if key in known})
+
+
+def schema(**kwargs) -> io.Schema:
+    """A node's schema in our category."""
+    return newer(io.Schema, category="face2diffusion", **kwargs)
+
+
+def progress(total: int) -> Callable[[int, int], None]:
+    """A progress bar on the running node, as ports.Progress; raises when the user cancels."""
+    bar = comfy.utils.ProgressBar(total)
+
+    def report(done: int, total: int) -> None:
+        bar.update_absolute(done, total)
+        devices.throw_exception_if_processing_interrupted()
+
+    return report
+
+
+# --- folders ---
+
+
+def register_folders() -> None:
+    """Make models/face2diffusion a model folder, beside those extra_model_paths.yaml has already added."""
+    folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir) / FOLDER))
+
+
+def model_folders() -> list[Path]:
+    return [Path(folder) for folder in folder_paths.get_folder_paths(FOLDER)]
+
+
+def model_files(kind: str) -> list[str]:
+    """Weight files to choose from; the published name where there is none, so that running says what is missing."""
+    return _files(lambda name: not _is_identity(name)) or [PUBLISHED[kind].file]
+
+
+def identity_files() -> list[str]:
+    """Saved identities, without the folder in front."""
+    return [Path(*Path(name).parts[1:]).as_posix() for name in _files(_is_identity)] or ["anna.safetensors"]
+
+
+def _files(wanted: Callable[[str], bool]) -> list[str]:
+    names = folder_paths.get_filename_list(FOLDER)
+    return [name for name in names if name.lower().endswith(_WEIGHT_ENDINGS) and wanted(name)]
+
+
+def _is_identity(name: str) -> bool:
+    return Path(name.replace("\\", "/")).parts[0] == IDENTITIES
+
+
+def find_file(name: str | None) -> Path | None:
+    """The file of that name in one of our model folders; None where it is not there (the host confines the name)."""
+    found = None if name is None else folder_paths.get_full_path(FOLDER, name)
+    return None if found is None else Path(found)
+
+
+def file_message(name: str | None, kind: str) -> str | None:
+    """What to tell a user who chose a weight file that is not there; None when it is, or not known yet."""
+    if name is None or find_file(name) is not None:
+        return None
+    folder = model_folders()[0]
+    return f'The file "{name}" is not in {folder}. {PUBLISHED[kind].how_to_get(str(folder))} Then press R to refresh.'
+
+
+def identities_folder() -> Path:
+    return model_folders()[0] / IDENTITIES
+
+
+def find_identity(name: str | None) -> Path | None:
+    return None if name is None else find_file(f"{IDENTITIES}/{name}")
+
+
+def identity_message(name: str | None) -> str | None:
+    """What to tell a user who chose an identity that is not there; None when it is, or not known yet."""
+    if name is None or find_identity(name) is not None:
+        return None
+    return (
+        f'The identity "{name}" is not in {identities_folder()}. Make one with "Save S*", or copy the file there. '
+        "Then press R to refresh."
+    )
+
+
+def embeddings_folder() -> Path:
+    return Path(folder_paths.get_folder_paths("embeddings")[0])
+
+
+# --- devices ---
+
+
+def load(name: str, kind: str) -> Network:
+    """Load "msid", "mapping" or "recon" from our model folder, to run where and when the host says."""
+    path = find_file(name)
+    if path is None:
+        raise WeightsError(file_message(name, kind))
+    return load_network(path, kind, comfy.ops.manual_cast, _managed)
+
+
+def _managed(module: torch.nn.Module) -> Callable[..., torch.Tensor]:
+    """The module behind a model patcher: moved to the GPU before use, offloaded when the host needs the memory."""
+    # Looked up now and not at import: the host replaces it after its start-up checks (0.12 and later).
+    patcher_class = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
+    device = devices.text_encoder_device()
+    patcher = patcher_class(module, load_device=device, offload_device=devices.text_encoder_offload_device())
+
+    def run(*inputs: torch.Tensor | None) -> torch.Tensor:
+        devices.load_model_gpu(patcher)
+        on_device = [None if tensor is None else tensor.to(patcher.load_device) for tensor in inputs]
+        with torch.inference_mode(), _full_precision():
+            return patcher.model(*on_device).to("cpu", torch.float32)
+
+    return run
+
+
+@contextmanager
+def _full_precision():
+    """cuDNN rounds the inputs of fp32 convolutions to 10 bits unless told not to; elsewhere this changes nothing."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
+def intermediate(tensor: torch.Tensor) -> torch.Tensor:
+    """Where the host keeps what travels between nodes."""
+    return tensor.to(devices.intermediate_device())
+
+
+# --- text encoder ---
+
+
+class _TextEncoder:
+    """ports.TextEncoder over a ComfyUI CLIP with a single encoder."""
+
+    def __init__(self, clip, key: str, width: int):
+        self.key, self.width = key, width
+        self._clip, self._attribute = clip, _attribute(clip, key)
+
+    @property
+    def _transformer(self):
+        return getattr(self._clip.cond_stage_model, self._attribute).transformer
+
+    def position_embedding(self) -> torch.Tensor:
+        table = self._transformer.text_model.embeddings.position_embedding
+        return _rows(table, torch.arange(table.weight.shape[0]))
+
+    def word_embeddings(self, text: str) -> torch.Tensor:
+        tokenizer = getattr(self._clip.tokenizer, self._attribute)
+        end = -1 if tokenizer.tokenizer_adds_end_token else None
+        ids = tokenizer.tokenizer(text)["input_ids"][tokenizer.tokens_start : end]
+        return _rows(self._transformer.get_input_embeddings(), torch.tensor(ids, dtype=torch.long))
+
+
+def _rows(table: torch.nn.Module, ids: torch.Tensor) -> torch.Tensor:
+    with torch.inference_mode():
+        return table(ids.to(table.weight.device), out_dtype=torch.float32).to("cpu", torch.float32)
+
+
+def _attribute(clip, key: str) -> str:
+    """Under which name a CLIP keeps the encoder of a token key: `clip_l` for `l`, but `t5xxl` for `t5xxl`."""
+    return f"clip_{key}" if hasattr(clip.tokenizer, f"clip_{key}") else key
+
+
+def _encoders(clip) -> dict[str, int]:
+    """Token key -> word width of every text encoder in a CLIP."""
+    if clip is None:
+        raise MismatchError(
+            "No CLIP is connected: the checkpoint holds no text encoder. Use a complete SD 1.x checkpoint, or load the "
+            'text encoder with "Load CLIP".'
+        )
+    widths = {}
+    for key in clip.tokenize(""):
+        widths[key] = getattr(getattr(clip.tokenizer, _attribute(clip, key), None), "embedding_size", 0)
+    return widths
+
+
+def _text_encoder(clip) -> _TextEncoder:
+    ((key, width),) = _encoders(clip).items()
+    return _TextEncoder(clip, key, width)
+
+
+def position_embedding(clip, s_star) -> torch.Tensor:
+    """(77, width) fp32, after checking that the S* was made for this CLIP."""
+    check_encoder(s_star, _encoders(clip))
+    return _text_encoder(clip).position_embedding()
+
+
+class _PeopleTokenizer:
+    """A copy of one of the host's tokenizers that understands markers.
+
+    A marker is handed to the host as a virtual embedding, so that weights, chunk borders and everything else stay
+    the host's business; the vectors are put in afterwards, when the position of every word is known.
+    """
+
+    def __init__(self, base, people: Sequence[Person], encoder: _TextEncoder):
+        self.base, self.people, self.encoder = base, people, encoder
+        self.markers = [person.s_star.marker for person in people]
+        self.names = [f"f2dperson{i}x" for i in range(len(people))]
+        # Stand-ins that travel through the host's tokenizer; told apart by the memory they lie in.
+        self.stand_ins = [person.s_star.vectors.clone() for person in people]
+        self.tokenizer = copy.copy(base)
+        self.tokenizer.f2d = self
+        self.tokenizer.tokenize_with_weights = self._tokenize_for_host
+        self.virtual = copy.copy(base)
+        self.virtual._try_get_embedding = self._embedding
+        if base.embedding_directory is None:  # the host looks embeddings up only when it has a folder for them
+            self.virtual.embedding_directory = []
+        self.fields = _embedding_fields(base)
+
+    def _tokenize_for_host(self, text: str, *args, **kwargs):
+        return self.tokenize(text, *args, **kwargs)[0]
+
+    def tokenize(self, text: str, *args, **kwargs) -> tuple[list[list[tuple]], list[Slot]]:
+        """The host's chunks of (token, weight, …) with the people's vectors in place, and where they are."""
+        found = find_markers(text, self.markers)
+        for miss in near_misses(text, self.markers):
+            log.warning('"%s" looks like a marker (%s) but is spelled differently, so it is read as plain text.',
+                        miss, ", ".join(self.markers))  # fmt: skip
+        if not found:
+            return self.base.tokenize_with_weights(text, *args, **kwargs), []
+        virtual = replace_markers(text, found, [f" embedding:{name} " for name in self.names])
+        chunks = self.virtual.tokenize_with_weights(virtual, *args, **kwargs)
+        slots = [
+            Slot(word, i, j)
+            for i, chunk in enumerate(chunks)
+            for j, token in enumerate(chunk)
+            if (word := self._word(token[0]))
+        ]
+        self._place(chunks, slots)
+        return chunks, slots
+
+    def _embedding(self, name_and_rest: str) -> tuple:
+        """What the host asks for after "embedding:": (vectors, rest), in newer hosts (vectors, name, rest)."""
+        name, *rest = name_and_rest.split(maxsplit=1)
+        if name not in self.names:
+            return self.base._try_get_embedding(name_and_rest)
+        vectors, rest = self.stand_ins[self.names.index(name)], rest[0] if rest else ""
+        return (vectors, rest) if self.fields == 2 else (vectors, name, rest)
+
+    def _word(self, token) -> Word | None:
+        if not torch.is_tensor(token):
+            return None
+        for i, stand_in in enumerate(self.stand_ins):
+            if token.untyped_storage().data_ptr() == stand_in.untyped_storage().data_ptr():
+                return Word(i, token.storage_offset() // stand_in.shape[1])
+        return None
+
+    def _place(self, chunks: list[list[tuple]], slots: list[Slot]) -> None:
+        """Put every S* into its slots. Words of one S* follow each other in `slots`."""
+        at = 0
+        while at < len(slots):
+            person = self.people[slots[at].word.person]
+            own = slots[at : at + person.s_star.words]
+            vectors = slot_vectors(person, [slot.position for slot in own], self.encoder)
+            for slot, vector in zip(own, vectors, strict=True):
+                chunk = chunks[slot.chunk]
+                chunk[slot.position] = (vector, *chunk[slot.position][1:])
+            at += len(own)
+
+
+def _embedding_fields(base) -> int:
+    probe = copy.copy(base)
+    probe.embedding_directory = []  # nothing to search
+    return len(probe._try_get_embedding("none"))
+
+
+def with_people(clip, people: Sequence[Person]):
+    """A clone of `clip` whose tokenizer understands the people's markers; `clip` itself is not touched.
+
+    People applied before stay. Raises MismatchError for another text encoder, PromptError for a marker used twice.
+    """
+    for person in people:
+        check_encoder(person.s_star, _encoders(clip))
+    encoder = _text_encoder(clip)
+    attribute = _attribute(clip, encoder.key)
+    base = getattr(clip.tokenizer, attribute)
+    earlier = getattr(base, "f2d", None)
+    if earlier is not None:
+        base, people = earlier.base, [*earlier.people, *people]
+    require_people(people)
+    clone = clip.clone()
+    clone.tokenizer = copy.copy(clip.tokenizer)
+    setattr(clone.tokenizer, attribute, _PeopleTokenizer(base, people, encoder).tokenizer)
+    return clone
+
+
+def encode_prompt(clip, text: str, people: Sequence[Person]) -> tuple[list, list[Slot], Sequence[Person]]:
+    """(CONDITIONING, where every word vector stands, all people of the clip). PromptError when a marker is missing."""
+    require_markers(text, people)
+    clip = with_people(clip, people)
+    tokenizer = getattr(clip.tokenizer, _attribute(clip, people[0].s_star.encoder_key)).f2d
+    _, slots = tokenizer.tokenize(text)
+    return clip.encode_from_tokens_scheduled(clip.tokenize(text)), slots, tokenizer.people
+
+
+def batch_conditioning(conditionings: Sequence[list]) -> list:
+    """Several CONDITIONINGs as one whose batch has an entry for each; a single one is handed on as it is.
+
+    The host gives entry i to picture i of the latent batch. Prompts of unequal length are repeated to their least
+    common multiple, as the host does for positive and negative prompts: attention over repeats is the same.
+    """
+    if len(conditionings) == 1:
+        return conditionings[0]
+    batch = []
+    for entries in zip(*conditionings, strict=True):  # one entry per scheduled hook keyframe
+        length = math.lcm(*(cond.shape[1] for cond, _ in entries))
+        cond = torch.cat([cond.repeat(1, length // cond.shape[1], 1) for cond, _ in entries])
+        extra = dict(entries[0][1])
+        if extra.get("pooled_output") is not None:
+            extra["pooled_output"] = torch.cat([other["pooled_output"] for _, other in entries])
+        batch.append([cond, extra])
+    return batch

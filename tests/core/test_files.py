@@ -1,0 +1,80 @@
+"""Atomic writing and file names."""
+
+import os
+import stat
+
+import pytest
+
+from f2d_core.errors import OutputError, SettingsError
+from f2d_core.files import fresh_path, require_plain_name, safe_stem, write_atomically
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    target = tmp_path / "a.bin"
+    target.write_bytes(b"old")
+
+    def fail(temporary):
+        temporary.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OutputError, match="No space left on device"):
+        write_atomically(target, fail)
+    assert target.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_a_programming_error_is_not_swallowed_and_leaves_nothing(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        write_atomically(tmp_path / "a.bin", lambda temporary: 1 / 0)
+    assert os.listdir(tmp_path) == []
+
+
+def test_written_files_have_ordinary_permissions(tmp_path):
+    path = write_atomically(tmp_path / "sub" / "a.bin", lambda temporary: temporary.write_bytes(b"x"))
+    mask = os.umask(0)
+    os.umask(mask)
+    assert path.read_bytes() == b"x"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask
+
+
+def test_a_folder_that_is_a_file_is_said_to_be(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="Cannot write"):
+        write_atomically(tmp_path / "file" / "a.bin", lambda temporary: None)
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("anna", "anna"),
+        ("Anna Müller", "Anna Müller"),
+        ("../../etc/passwd", "etc_passwd"),
+        ("a/b\\c:d", "a_b_c_d"),
+        ("con", "con_"),
+        ("NUL.txt", "NUL.txt_"),
+        ("", "person"),
+        ("...", "person"),
+        ("x" * 300, "x" * 100),
+        ("line\nbreak", "line_break"),
+        ("美咲", "美咲"),
+    ],
+)
+def test_safe_stem(name, stem):
+    assert safe_stem(name) == stem
+
+
+@pytest.mark.parametrize("name", ["../anna", "a/b", "a\\b", "", "  ", "con", "a:b", ".hidden", "x" * 101])
+def test_a_name_that_is_no_file_name_is_refused_with_one_that_is(name):
+    with pytest.raises(SettingsError, match="for example"):
+        require_plain_name(name, "The name")
+
+
+def test_a_plain_name_is_kept():
+    assert require_plain_name(" Anna Müller ", "The name") == "Anna Müller"
+
+
+def test_fresh_path_never_names_an_existing_file(tmp_path):
+    for expected in ("a.txt", "a_2.txt", "a_3.txt"):
+        path = fresh_path(tmp_path, "a", ".txt")
+        assert path.name == expected
+        path.write_text("")

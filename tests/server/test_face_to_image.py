@@ -1,0 +1,65 @@
+"""workflows/face_to_image.json, run by real servers: pictures come out, depend on the face, and come out again."""
+
+import itertools
+
+import numpy as np
+
+from tests.support import checkouts
+
+A, B = "0.jpg", "astronaut.png"
+
+
+def test_every_photo_gives_a_picture(server, face_to_image, picture, photo):
+    pixels = picture(server, face_to_image(server, photo))
+
+    assert pixels.shape == (128, 128, 3)
+    assert pixels.std() > 10  # a picture, not a flat or nearly flat field
+
+
+def test_changing_the_face_changes_the_picture(server, golden, face_to_image, picture, photos):
+    pictures = [picture(server, face_to_image(server, file.name)) for file in sorted(photos.iterdir())]
+
+    assert len(pictures) == 6
+    for one, other in itertools.combinations(pictures, 2):
+        assert np.abs(one.astype(int) - other).mean() > 1
+
+
+def test_full_size_of_the_shipped_graph(server, face_to_image, picture):
+    graph = face_to_image(server, B)
+    for node in graph.values():
+        if node["class_type"] == "EmptyLatentImage":
+            node["inputs"].update(width=512, height=512)
+
+    assert picture(server, graph).shape == (512, 512, 3)
+
+
+def test_a_fresh_server_gives_the_same_bytes(server, start, face_to_image, picture):
+    fresh = start()
+
+    assert np.array_equal(picture(fresh, face_to_image(fresh, B)), picture(server, face_to_image(server, B)))
+
+
+def test_a_b_a_without_a_cache_gives_the_same_bytes_for_a(server, golden, start, face_to_image, picture):
+    uncached = start("--cache-none")
+
+    first, other, again = (picture(uncached, face_to_image(uncached, photo)) for photo in (A, B, A))
+
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert np.array_equal(first, picture(server, face_to_image(server, A)))
+
+
+def test_oldest_supported_release(start, face_to_image, picture):
+    old = start(root=checkouts.old_comfyui())
+
+    pixels = picture(old, face_to_image(old, B))
+
+    assert pixels.shape == (128, 128, 3)
+    assert pixels.std() > 10
+
+
+def test_install_path_with_spaces_and_letters_beyond_ascii(server, start, tmp_path, face_to_image, picture):
+    """A copy of the pack in an odd place; the other servers of this ring load it through a symlink."""
+    odd = start(base=tmp_path / "Büro, 2. Stock" / "肖像 base", link_pack=False)
+
+    assert np.array_equal(picture(odd, face_to_image(odd, B)), picture(server, face_to_image(server, B)))
