@@ -150,7 +150,8 @@ def _to_bchw(levels: np.ndarray, crops: np.ndarray, size: int) -> torch.Tensor:
         raise ImageError(
             f"The crops have shape {crops.shape} and type {crops.dtype}: expected (n, {size}, {size}, 3) uint8."
         )
-    return torch.from_numpy(np.ascontiguousarray(levels[crops].transpose(0, 3, 1, 2)))
+    # clone: memory aligned as torch does it, since CPU kernels round differently by alignment.
+    return torch.from_numpy(levels[crops].transpose(0, 3, 1, 2)).clone(memory_format=torch.contiguous_format)
 
 
 def mirror_points(points_px: np.ndarray, width: int) -> np.ndarray:

@@ -168,6 +168,7 @@ def _provenance(msid: Network, mapping: Network, expression: Expression | None) 
 def _finite(words: torch.Tensor, mapping: Network) -> torch.Tensor:
     if not torch.isfinite(words).all():
         raise MismatchError(
-            f"{mapping.title} gave word vectors that are not numbers. The weight file is probably damaged: get it again."
+            f"{mapping.title} gave word vectors that are not numbers. The weight file is probably damaged: get it "
+            "again."
         )
     return words

@@ -8,6 +8,7 @@
     ├── PromptError              a marker that is missing, doubled or malformed
     ├── MissingPackageError      an optional package that is not installed
     ├── SettingsError            a setting out of its range
+    ├── TrainingError            a training run that cannot go on
     └── OutputError              a place that cannot be written
 
 A message is one line and says what was found, what was expected and what to do.
@@ -44,6 +45,10 @@ class MissingPackageError(F2DError):
 
 class SettingsError(F2DError):
     """A setting is out of its range."""
+
+
+class TrainingError(F2DError):
+    """A training run cannot go on, for example because its loss is not a number."""
 
 
 class OutputError(F2DError):

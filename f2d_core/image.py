@@ -150,7 +150,7 @@ def _fits_16_bits(picture: Image.Image) -> bool:
 def _band(band: Image.Image) -> np.ndarray:
     if band.mode.startswith("I"):
         return _to_rgb(np.asarray(band).astype(np.uint16)[..., None])
-    if "transparency" in band.info or band.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+    if "transparency" in band.info or band.mode in ("RGBA", "LA", "PA", "RGBa"):
         return _to_rgb(np.asarray(band.convert("RGBA")))
     return np.asarray(band.convert("RGB"))
 

@@ -47,7 +47,8 @@ def locate(
     """
     if boxes is not None and len(boxes) != len(detections):
         raise MismatchError(
-            f"{len(boxes)} bounding boxes for {len(detections)} pictures. Connect the boxes made from the same pictures."
+            f"{len(boxes)} bounding boxes for {len(detections)} pictures. Connect the boxes made from the same "
+            "pictures."
         )
     return [_locate(detection, order, index, boxes[i] if boxes else None) for i, detection in enumerate(detections)]
 

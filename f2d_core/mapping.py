@@ -74,16 +74,23 @@ class MappingNetwork(nn.Module):
         return [getattr(self, name) for name in head_names(self.config.words)]
 
     def forward(
-        self, v_id: torch.Tensor, v_exp: torch.Tensor | None = None, mask: torch.Tensor | None = None
+        self,
+        v_id: torch.Tensor,
+        v_exp: torch.Tensor | None = None,
+        mask: torch.Tensor | None = None,
+        dropout: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """v_id: (B, id_width), v_exp: (B, expression_width), mask: (B,) in 0..1. S*: (B, words, word_width).
 
-        Without v_exp, and where the mask is 0, `null_exp` takes its place. MismatchError if the widths are not this
-        network's.
+        Without v_exp, and where the mask is 0, `null_exp` takes its place. dropout: (B, words, layers, hidden), what
+        the hidden layers are multiplied with, for a trainer that draws its own; without it the network's own dropout
+        is at work (in training mode only). MismatchError if the widths are not this network's.
         """
         self._check("v_id", v_id, self.config.id_width)
         features = torch.cat((v_id, self.expression(v_id, v_exp, mask)), dim=1)
-        return torch.stack([head(features) for head in self.heads], dim=1)
+        if dropout is None:
+            return torch.stack([head(features) for head in self.heads], dim=1)
+        return torch.stack([head(features, dropout[:, i]) for i, head in enumerate(self.heads)], dim=1)
 
     def expression(self, v_id: torch.Tensor, v_exp: torch.Tensor | None, mask: torch.Tensor | None) -> torch.Tensor:
         """(B, expression_width), with the dtype and device of v_id: v_exp where the mask is 1, null_exp where 0."""
@@ -113,9 +120,13 @@ class MappingHead(nn.Module):
         inputs = [config.id_width + config.expression_width] + [config.hidden] * (config.layers - 1)
         self.layers = nn.Sequential(*(hidden_layer(width, config.hidden, operations) for width in inputs))
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(B, id_width + expression_width) -> (B, word_width)."""
-        return self.fc_out(self.layers(features))
+    def forward(self, features: torch.Tensor, dropout: torch.Tensor | None = None) -> torch.Tensor:
+        """(B, id_width + expression_width) -> (B, word_width). dropout: (B, layers, hidden) in place of its own."""
+        if dropout is None:
+            return self.fc_out(self.layers(features))
+        for i, (linear, _, rectifier) in enumerate(self.layers):
+            features = rectifier(linear(features) * dropout[:, i])
+        return self.fc_out(features)
 
 
 def hidden_layer(inputs: int, outputs: int, operations: Operations) -> nn.Sequential:

@@ -100,7 +100,8 @@ def require_people(people: Sequence[Person]) -> None:
         if marker in seen:
             raise PromptError(
                 f'Two people share the marker "{person.s_star.marker}" ({seen[marker].s_star.title} and '
-                f"{person.s_star.title}). Give one of them another marker where it is encoded or loaded, for example T*."
+                f"{person.s_star.title}). Give one of them another marker where it is encoded or loaded, for "
+                "example T*."
             )
         seen[marker] = person
 

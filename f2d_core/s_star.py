@@ -99,7 +99,8 @@ def load_s_star(path: str | Path) -> SStar:
     version = metadata.get("format_version", "")
     if not version.isdigit() or int(version) > IDENTITY_FORMAT_VERSION:
         raise WeightsError(
-            f"{path.name} has identity format {version or 'unknown'}, this version reads up to {IDENTITY_FORMAT_VERSION}. "
+            f"{path.name} has identity format {version or 'unknown'}, this version reads up to "
+            f"{IDENTITY_FORMAT_VERSION}. "
             "Update Face2Diffusion to use it."
         )
     named = {name: tensors.pop(_TENSOR_KEYS.get(name, name), None) for name in _TENSORS}

@@ -113,7 +113,8 @@ def _read_torch(path: Path) -> dict:
         raise WeightsError(_damaged(path)) from error
     if not isinstance(content, Mapping):
         raise WeightsError(
-            f"{path.name} holds a {type(content).__name__}, expected a state dict (names and tensors). Choose a weight file."
+            f"{path.name} holds a {type(content).__name__}, expected a state dict (names and tensors). Choose a "
+            "weight file."
         )
     return dict(content)
 

@@ -7,6 +7,7 @@ from ..f2d_core.detect import DEFAULT_THRESHOLD, ORDERS, Detection
 from ..f2d_core.detectors import DETECTORS, auto_detector, build_detector, find_detector_weights
 from ..f2d_core.draw import draw_faces
 from ..f2d_core.encode import COMBINE, Crop, Expression, Labels, encode_faces, expression_features
+from ..f2d_core.errors import NoFaceError
 from ..f2d_core.image import rgb_sha256
 from ..f2d_core.locate import ON_MISSING, Located, detect_all, detect_in_box, fill_missing, locate
 from . import host, sockets
@@ -69,9 +70,9 @@ def _detector(name: str):
 def _detections(pictures, detector: str, faces, face_landmarks) -> tuple[Detection, ...]:
     """From what is connected, else from the detector."""
     if face_landmarks is not None:
-        return sockets.faces_of_landmarks(face_landmarks, len(pictures))
+        return sockets.faces_of_landmarks(face_landmarks, pictures)
     if faces is not None:
-        return sockets.require_same_count(faces, len(pictures))
+        return sockets.faces_of(faces, pictures)
     return tuple(detect_all(pictures, _detector(detector), DEFAULT_THRESHOLD, host.progress(len(pictures))))
 
 
@@ -89,11 +90,12 @@ def _chosen(pictures, detector, order, index, faces, face_landmarks, bounding_bo
     return found
 
 
-def _report(located: list[Located], missing: list[int]) -> str:
-    lines = [f"{i}: face {item.face.score:.2f} ({item.how})" for i, item in enumerate(located)]
-    if missing:
-        lines.append(f"No usable face in picture {', '.join(map(str, missing))} (counted from 0).")
-    return "\n".join(lines)
+def _report(found: list[Located | NoFaceError]) -> str:
+    """A line for each picture of the input, counted from 0."""
+    return "\n".join(
+        f"{i}: face {item.face.score:.2f} ({item.how})" if isinstance(item, Located) else f"{i}: no usable face"
+        for i, item in enumerate(found)
+    )
 
 
 class DetectFaces(io.ComfyNode):
@@ -108,7 +110,11 @@ class DetectFaces(io.ComfyNode):
                 io.Image.Input("image", tooltip="One picture or a batch."),
                 _detector_input(),
                 io.Float.Input(
-                    "threshold", default=DEFAULT_THRESHOLD, min=0.05, max=0.99, step=0.01,
+                    "threshold",
+                    default=DEFAULT_THRESHOLD,
+                    min=0.05,
+                    max=0.99,
+                    step=0.01,
                     tooltip="How sure the detector must be. Lower finds more, also wrong ones.",
                 ),
                 _choice_inputs()[0],
@@ -119,7 +125,7 @@ class DetectFaces(io.ComfyNode):
                 io.Int.Output("count"),
                 io.String.Output("report"),
             ],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(cls, image, detector, threshold, order) -> io.NodeOutput:
@@ -128,7 +134,8 @@ class DetectFaces(io.ComfyNode):
         preview = sockets.image([draw_faces(rgb, d.faces, order) for rgb, d in zip(pictures, found, strict=True)])
         report = "\n".join(f"{i}: {len(d.faces)} faces ({d.detector}, {d.rung})" for i, d in enumerate(found))
         count = sum(len(d.faces) for d in found)
-        return io.NodeOutput(tuple(found), preview, count, report, ui=host.ui.PreviewImage(preview, cls=cls))
+        faces = sockets.FoundFaces(tuple(found), sockets.sizes(pictures))
+        return io.NodeOutput(faces, preview, count, report, ui=host.ui.PreviewImage(preview, cls=cls))
 
 
 class EncodeFace(io.ComfyNode):
@@ -137,7 +144,9 @@ class EncodeFace(io.ComfyNode):
         return host.schema(
             node_id="F2DEncodeFace",
             display_name="Encode Face → S*",
-            description="Turns a face photo into S*, the person as a word. Write the marker in a prompt and inject it there.",
+            description=(
+                "Turns a face photo into S*, the person as a word. Write the marker in a prompt and inject it there."
+            ),
             search_aliases=["face2diffusion", "identity", "face to prompt", "S*", "encode face", "personalize"],
             inputs=[
                 sockets.MSID.Input("msid", tooltip="From Load MSID Encoder."),
@@ -145,40 +154,80 @@ class EncodeFace(io.ComfyNode):
                 io.Image.Input("image", tooltip="A photo of the person, or a batch: one S* each, or their mean."),
                 _detector_input(),
                 *_choice_inputs(),
-                io.Combo.Input(
-                    "on_missing", options=list(ON_MISSING), default="error",
-                    tooltip="A picture without a face: stop with an error, leave it out (skip), or repeat the one before (previous).",
+                host.newer(
+                    io.Combo.Input,
+                    "on_missing",
+                    advanced=True,
+                    options=list(ON_MISSING),
+                    default="error",
+                    tooltip=(
+                        "A picture without a face: stop with an error, leave it out (skip), or repeat the one"
+                        " before (previous)."
+                    ),
                 ),
-                io.Combo.Input(
-                    "combine", options=list(COMBINE), default="each",
+                host.newer(
+                    io.Combo.Input,
+                    "combine",
+                    advanced=True,
+                    options=list(COMBINE),
+                    default="each",
                     tooltip="each: one S* per picture. mean: all pictures show one person, give one S*.",
                 ),
-                io.String.Input("marker", default="S*", tooltip="The word that stands for this person in prompts. Another for each person."),
-                io.String.Input("name", default="", tooltip="The person's name, for saved files and messages. May stay empty."),
-                io.Boolean.Input("thumbnail", default=True, tooltip="Keep the 112 px crop in S*, so that saved identities have a picture."),
+                io.String.Input(
+                    "marker",
+                    default="S*",
+                    tooltip=("The word that stands for this person in prompts. Another for each person."),
+                ),
+                io.String.Input(
+                    "name", default="", tooltip=("The person's name, for saved files and messages. May stay empty.")
+                ),
+                host.newer(
+                    io.Boolean.Input,
+                    "thumbnail",
+                    advanced=True,
+                    default=True,
+                    tooltip=("Keep the 112 px crop in S*, so that saved identities have a picture."),
+                ),
                 *_source_inputs(),
-                sockets.EXPRESSION.Input("expression", optional=True, tooltip="From Expression Reference. Without it the prompt decides the expression."),
+                sockets.EXPRESSION.Input(
+                    "expression",
+                    optional=True,
+                    tooltip=("From Expression Reference. Without it the prompt decides the expression."),
+                ),
             ],
             outputs=[sockets.SSTAR.Output("s_star"), io.Image.Output("crop"), io.String.Output("report")],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(
-        cls, msid, mapping, image, detector, order, index, on_missing, combine, marker, name, thumbnail,
-        faces=None, face_landmarks=None, bounding_box=None, expression=None,
-    ) -> io.NodeOutput:  # fmt: skip
+        cls,
+        msid,
+        mapping,
+        image,
+        detector,
+        order,
+        index,
+        on_missing,
+        combine,
+        marker,
+        name,
+        thumbnail,
+        faces=None,
+        face_landmarks=None,
+        bounding_box=None,
+        expression=None,
+    ) -> io.NodeOutput:
         pictures = sockets.pictures(image)
         found = _chosen(pictures, detector, order, index, faces, face_landmarks, bounding_box)
         pairs = [
             item if not isinstance(item, Located) else (rgb, item) for rgb, item in zip(pictures, found, strict=True)
         ]
-        kept, missing = fill_missing(pairs, on_missing)
+        kept, _ = fill_missing(pairs, on_missing)
         crops = [Crop(align_face(rgb, item.face.points), rgb_sha256(rgb), item.how) for rgb, item in kept]
         labels = Labels(name.strip(), marker, thumbnail)
         people = encode_faces(crops, msid, mapping, expression, labels, combine, host.progress(len(crops)))
         preview = sockets.image([crop.pixels for crop in crops])
-        report = _report([item for _, item in kept], missing)
-        return io.NodeOutput(tuple(people), preview, report, ui=host.ui.PreviewImage(preview, cls=cls))
+        return io.NodeOutput(tuple(people), preview, _report(found), ui=host.ui.PreviewImage(preview, cls=cls))
 
 
 class ExpressionReference(io.ComfyNode):
@@ -187,7 +236,9 @@ class ExpressionReference(io.ComfyNode):
         return host.schema(
             node_id="F2DExpressionReference",
             display_name="Expression Reference",
-            description="Copies the expression of a face (anybody's) onto the person, instead of leaving it to the prompt.",
+            description=(
+                "Copies the expression of a face (anybody's) onto the person, instead of leaving it to the prompt."
+            ),
             search_aliases=["face2diffusion", "expression", "smile", "emotion"],
             inputs=[
                 sockets.EXPRESSION_ENCODER.Input("expression_encoder", tooltip="From Load Expression Encoder."),
@@ -195,13 +246,17 @@ class ExpressionReference(io.ComfyNode):
                 _detector_input(),
                 *_choice_inputs(),
                 io.Float.Input(
-                    "strength", default=1.0, min=-2.0, max=3.0, step=0.05,
+                    "strength",
+                    default=1.0,
+                    min=-2.0,
+                    max=3.0,
+                    step=0.05,
                     tooltip="0: no expression asked for, 1: as in the picture, above 1: exaggerated.",
                 ),
                 *_source_inputs(),
             ],
             outputs=[sockets.EXPRESSION.Output("expression"), io.Image.Output("crop"), io.String.Output("report")],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(
@@ -218,9 +273,9 @@ class ExpressionReference(io.ComfyNode):
     ) -> io.NodeOutput:
         pictures = sockets.pictures(image)
         found = _chosen(pictures, detector, order, index, faces, face_landmarks, bounding_box)
-        located, missing = fill_missing(found, "error")
+        located, _ = fill_missing(found, "error")
         crops = [align_expression(rgb, item.face.points) for rgb, item in zip(pictures, located, strict=True)]
         v_exp = expression_features(crops, expression_encoder, host.progress(len(crops)))
         preview = sockets.image(crops)
         value = Expression(v_exp, expression_encoder.sha256, strength)
-        return io.NodeOutput(value, preview, _report(located, missing), ui=host.ui.PreviewImage(preview, cls=cls))
+        return io.NodeOutput(value, preview, _report(found), ui=host.ui.PreviewImage(preview, cls=cls))

@@ -19,7 +19,9 @@ import comfy.ops
 import comfy.utils
 import folder_paths
 import torch
-from comfy_api.latest import ComfyExtension, io, ui
+from comfy_api.latest import ComfyExtension as ComfyExtension  # handed on to nodes/__init__.py
+from comfy_api.latest import io
+from comfy_api.latest import ui as ui  # handed on to the nodes
 
 from ..f2d_core.catalogue import PUBLISHED
 from ..f2d_core.chunks import Slot, Word
@@ -36,16 +38,11 @@ from ..f2d_core.prompt import (
     slot_vectors,
 )
 
-__all__ = [
-    "ComfyExtension", "batch_conditioning", "embeddings_folder", "encode_prompt", "file_message", "find_file",
-    "find_identity", "identities_folder", "identity_files", "identity_message", "intermediate", "io", "load", "log", "model_files", "model_folders", "newer", "position_embedding",
-    "progress", "register_folders", "schema", "ui", "with_people",
-]  # fmt: skip
-
 log = logging.getLogger("face2diffusion")
 
 FOLDER = "face2diffusion"
 IDENTITIES = "identities"
+_NEWER_KEYWORDS = ("advanced", "search_aliases")  # of inputs since 0.10, of schemas since 0.11: only for show
 _WEIGHT_ENDINGS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 
 
@@ -53,12 +50,9 @@ _WEIGHT_ENDINGS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 
 
 def newer(make: Callable, *args, **kwargs):
-    """`make(*args, **kwargs)` without the keywords that this version of the host does not know yet.
-
-    Dropped on older hosts: `advanced` (inputs, 0.10), `search_aliases` (schema, 0.11).
-    """
+    """`make(*args, **kwargs)` without those keywords of _NEWER_KEYWORDS that this version of the host does not know."""
     known = inspect.signature(make).parameters
-    return make(*args, **{key: value for key, value in kwargs.items() if key in known})
+    return make(*args, **{key: value for key, value in kwargs.items() if key in known or key not in _NEWER_KEYWORDS})
 
 
 def schema(**kwargs) -> io.Schema:
@@ -190,12 +184,12 @@ def intermediate(tensor: torch.Tensor) -> torch.Tensor:
 # --- text encoder ---
 
 
-class _TextEncoder:
+class ClipTextEncoder:
     """ports.TextEncoder over a ComfyUI CLIP with a single encoder."""
 
     def __init__(self, clip, key: str, width: int):
         self.key, self.width = key, width
-        self._clip, self._attribute = clip, _attribute(clip, key)
+        self._clip, self._attribute = clip, attribute_of(clip, key)
 
     @property
     def _transformer(self):
@@ -217,12 +211,12 @@ def _rows(table: torch.nn.Module, ids: torch.Tensor) -> torch.Tensor:
         return table(ids.to(table.weight.device), out_dtype=torch.float32).to("cpu", torch.float32)
 
 
-def _attribute(clip, key: str) -> str:
+def attribute_of(clip, key: str) -> str:
     """Under which name a CLIP keeps the encoder of a token key: `clip_l` for `l`, but `t5xxl` for `t5xxl`."""
     return f"clip_{key}" if hasattr(clip.tokenizer, f"clip_{key}") else key
 
 
-def _encoders(clip) -> dict[str, int]:
+def encoders_of(clip) -> dict[str, int]:
     """Token key -> word width of every text encoder in a CLIP."""
     if clip is None:
         raise MismatchError(
@@ -231,29 +225,29 @@ def _encoders(clip) -> dict[str, int]:
         )
     widths = {}
     for key in clip.tokenize(""):
-        widths[key] = getattr(getattr(clip.tokenizer, _attribute(clip, key), None), "embedding_size", 0)
+        widths[key] = getattr(getattr(clip.tokenizer, attribute_of(clip, key), None), "embedding_size", 0)
     return widths
 
 
-def _text_encoder(clip) -> _TextEncoder:
-    ((key, width),) = _encoders(clip).items()
-    return _TextEncoder(clip, key, width)
+def text_encoder(clip) -> ClipTextEncoder:
+    ((key, width),) = encoders_of(clip).items()
+    return ClipTextEncoder(clip, key, width)
 
 
 def position_embedding(clip, s_star) -> torch.Tensor:
     """(77, width) fp32, after checking that the S* was made for this CLIP."""
-    check_encoder(s_star, _encoders(clip))
-    return _text_encoder(clip).position_embedding()
+    check_encoder(s_star, encoders_of(clip))
+    return text_encoder(clip).position_embedding()
 
 
-class _PeopleTokenizer:
+class PeopleTokenizer:
     """A copy of one of the host's tokenizers that understands markers.
 
     A marker is handed to the host as a virtual embedding, so that weights, chunk borders and everything else stay
     the host's business; the vectors are put in afterwards, when the position of every word is known.
     """
 
-    def __init__(self, base, people: Sequence[Person], encoder: _TextEncoder):
+    def __init__(self, base, people: Sequence[Person], encoder: ClipTextEncoder):
         self.base, self.people, self.encoder = base, people, encoder
         self.markers = [person.s_star.marker for person in people]
         self.names = [f"f2dperson{i}x" for i in range(len(people))]
@@ -275,8 +269,11 @@ class _PeopleTokenizer:
         """The host's chunks of (token, weight, …) with the people's vectors in place, and where they are."""
         found = find_markers(text, self.markers)
         for miss in near_misses(text, self.markers):
-            log.warning('"%s" looks like a marker (%s) but is spelled differently, so it is read as plain text.',
-                        miss, ", ".join(self.markers))  # fmt: skip
+            log.warning(
+                '"%s" looks like a marker (%s) but is spelled differently, so it is read as plain text.',
+                miss,
+                ", ".join(self.markers),
+            )
         if not found:
             return self.base.tokenize_with_weights(text, *args, **kwargs), []
         virtual = replace_markers(text, found, [f" embedding:{name} " for name in self.names])
@@ -331,9 +328,9 @@ def with_people(clip, people: Sequence[Person]):
     People applied before stay. Raises MismatchError for another text encoder, PromptError for a marker used twice.
     """
     for person in people:
-        check_encoder(person.s_star, _encoders(clip))
-    encoder = _text_encoder(clip)
-    attribute = _attribute(clip, encoder.key)
+        check_encoder(person.s_star, encoders_of(clip))
+    encoder = text_encoder(clip)
+    attribute = attribute_of(clip, encoder.key)
     base = getattr(clip.tokenizer, attribute)
     earlier = getattr(base, "f2d", None)
     if earlier is not None:
@@ -341,7 +338,7 @@ def with_people(clip, people: Sequence[Person]):
     require_people(people)
     clone = clip.clone()
     clone.tokenizer = copy.copy(clip.tokenizer)
-    setattr(clone.tokenizer, attribute, _PeopleTokenizer(base, people, encoder).tokenizer)
+    setattr(clone.tokenizer, attribute, PeopleTokenizer(base, people, encoder).tokenizer)
     return clone
 
 
@@ -349,7 +346,7 @@ def encode_prompt(clip, text: str, people: Sequence[Person]) -> tuple[list, list
     """(CONDITIONING, where every word vector stands, all people of the clip). PromptError when a marker is missing."""
     require_markers(text, people)
     clip = with_people(clip, people)
-    tokenizer = getattr(clip.tokenizer, _attribute(clip, people[0].s_star.encoder_key)).f2d
+    tokenizer = getattr(clip.tokenizer, attribute_of(clip, people[0].s_star.encoder_key)).f2d
     _, slots = tokenizer.tokenize(text)
     return clip.encode_from_tokens_scheduled(clip.tokenize(text)), slots, tokenizer.people
 

@@ -21,16 +21,27 @@ class SaveSStar(io.ComfyNode):
         return host.schema(
             node_id="F2DSaveSStar",
             display_name="Save S*",
-            description="Saves people as identity files in models/face2diffusion/identities: reusable without the photo. Nothing is overwritten.",
+            description=(
+                "Saves people as identity files in models/face2diffusion/identities: reusable without the "
+                "photo. Nothing is overwritten."
+            ),
             search_aliases=["face2diffusion", "save identity", "save face"],
             is_output_node=True,
             inputs=[
                 sockets.SSTAR.Input("s_star", tooltip="One person or a batch; a batch is numbered."),
-                io.String.Input("filename", default="person", tooltip="A plain name without folders. If it exists, a number is added."),
-                io.Boolean.Input("thumbnail", default=True, tooltip="Keep the small picture of the face in the file. Off: the file shows nobody."),
+                io.String.Input(
+                    "filename",
+                    default="person",
+                    tooltip=("A plain name without folders. If it exists, a number is added."),
+                ),
+                io.Boolean.Input(
+                    "thumbnail",
+                    default=True,
+                    tooltip=("Keep the small picture of the face in the file. Off: the file shows nobody."),
+                ),
             ],
             outputs=[io.String.Output("file")],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(cls, s_star, filename, thumbnail) -> io.NodeOutput:
@@ -53,11 +64,15 @@ class LoadSStar(io.ComfyNode):
             description="Loads a person saved with Save S*. No photo, encoder or mapping file is needed.",
             search_aliases=["face2diffusion", "load identity", "load face"],
             inputs=[
-                io.Combo.Input("file", options=host.identity_files(), tooltip="An identity in models/face2diffusion/identities."),
-                io.String.Input("marker", default="", tooltip="Another word for this person. Empty: the one they were saved with."),
+                io.Combo.Input(
+                    "file", options=host.identity_files(), tooltip=("An identity in models/face2diffusion/identities.")
+                ),
+                io.String.Input(
+                    "marker", default="", tooltip=("Another word for this person. Empty: the one they were saved with.")
+                ),
             ],
             outputs=[sockets.SSTAR.Output("s_star")],
-        )  # fmt: skip
+        )
 
     @classmethod
     def validate_inputs(cls, file):
@@ -84,17 +99,37 @@ class ExportEmbedding(io.ComfyNode):
         return host.schema(
             node_id="F2DExportEmbedding",
             display_name="Export S* as Embedding",
-            description="Writes a plain textual-inversion embedding into models/embeddings, for stock nodes (embedding:name) and other programs.",
+            description=(
+                "Writes a plain textual-inversion embedding into models/embeddings, for stock nodes "
+                "(embedding:name) and other programs."
+            ),
             search_aliases=["face2diffusion", "textual inversion", "embedding"],
             is_output_node=True,
             inputs=[
                 sockets.SSTAR.Input("s_star", tooltip="One person or a batch; a batch is numbered."),
-                io.String.Input("filename", default="person", tooltip="A plain name without folders or blanks. If it exists, a number is added."),
-                io.Int.Input("position", default=4, min=1, max=75, tooltip="For the published mapping (convention sum): which token of the prompt the word will be, e.g. 4 in \"a photo of X\". The export is exact there only."),
-                io.Clip.Input("clip", optional=True, tooltip="Needed for the convention sum: the text encoder the embedding will be used with."),
+                io.String.Input(
+                    "filename",
+                    default="person",
+                    tooltip=("A plain name without folders or blanks. If it exists, a number is added."),
+                ),
+                io.Int.Input(
+                    "position",
+                    default=4,
+                    min=1,
+                    max=75,
+                    tooltip=(
+                        "For the published mapping (convention sum): which token of the prompt the word will be, "
+                        'e.g. 4 in "a photo of X". The export is exact there only.'
+                    ),
+                ),
+                io.Clip.Input(
+                    "clip",
+                    optional=True,
+                    tooltip=("Needed for the convention sum: the text encoder the embedding will be used with."),
+                ),
             ],
             outputs=[io.String.Output("embedding")],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(cls, s_star, filename, position, clip=None) -> io.NodeOutput:

@@ -24,7 +24,9 @@ class _LoadNetwork(io.ComfyNode):
                 io.Combo.Input(
                     "file",
                     options=host.model_files(cls.KIND),
-                    tooltip="A .pt, .pth or .safetensors file in models/face2diffusion. Recognised by content, not by name.",
+                    tooltip=(
+                        "A .pt, .pth or .safetensors file in models/face2diffusion. Recognised by content, not by name."
+                    ),
                 )
             ],
             outputs=[output.Output(output_name)],
@@ -84,6 +86,7 @@ class LoadExpressionEncoder(_LoadNetwork):
             "Load Expression Encoder",
             sockets.EXPRESSION_ENCODER,
             "expression_encoder",
-            "Loads the expression encoder (epoch_20.pth of Deep3DFaceRecon). Needed only to copy an expression from a photo.",
+            "Loads the expression encoder (epoch_20.pth of Deep3DFaceRecon). Needed only to copy an expression "
+            "from a photo.",
             ["expression", "3d face", "deep3d"],
         )

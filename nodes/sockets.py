@@ -1,13 +1,13 @@
 """The pack's own socket types, and the door between ComfyUI's pictures and the core's.
 
-What travels: F2D_MSID, F2D_MAPPING, F2D_EXPRESSION_ENCODER: f2d_core.networks.Network. F2D_FACES: a tuple of
-f2d_core.detect.Detection, one per picture. F2D_EXPRESSION: f2d_core.encode.Expression. F2D_SSTAR: a tuple of
-f2d_core.s_star.SStar, one per picture of a batch.
+What travels: F2D_MSID, F2D_MAPPING, F2D_EXPRESSION_ENCODER: f2d_core.networks.Network. F2D_FACES: FoundFaces.
+F2D_EXPRESSION: f2d_core.encode.Expression. F2D_SSTAR: a tuple of f2d_core.s_star.SStar, one per picture of a batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -40,23 +40,43 @@ def image(pictures: Sequence[np.ndarray]) -> torch.Tensor:
     return intermediate(torch.from_numpy(np.stack(pictures)).to(torch.float32) / 255)
 
 
-def faces_of_landmarks(landmarks: Mapping, count: int) -> tuple[Detection, ...]:
-    """FACE_LANDMARKS of ComfyUI's MediaPipe node, for `count` pictures. Raises MismatchError."""
+@dataclass(frozen=True)
+class FoundFaces:
+    """The faces of every picture, and the (height, width) of each, so that they are not used on other pictures."""
+
+    detections: tuple[Detection, ...]
+    sizes: tuple[tuple[int, int], ...]
+
+
+def sizes(pictures: Sequence[np.ndarray]) -> tuple[tuple[int, int], ...]:
+    """(height, width) of every picture."""
+    return tuple(rgb.shape[:2] for rgb in pictures)
+
+
+def faces_of(found: FoundFaces, pictures: Sequence[np.ndarray]) -> tuple[Detection, ...]:
+    """The faces, if they were found in pictures of these sizes; else MismatchError."""
+    _require_same("faces", found.sizes, sizes(pictures))
+    return found.detections
+
+
+def faces_of_landmarks(landmarks: Mapping, pictures: Sequence[np.ndarray]) -> tuple[Detection, ...]:
+    """FACE_LANDMARKS of ComfyUI's MediaPipe node for the same pictures; else MismatchError."""
     frames = landmarks["frames"]
-    if len(frames) != count:
-        raise MismatchError(
-            f"The face landmarks are of {len(frames)} pictures, the image input has {count}. Connect the same pictures to both."
-        )
+    _require_same("face landmarks", (tuple(landmarks["image_size"]),) * len(frames), sizes(pictures))
     return tuple(Detection(tuple(_mesh_face(f) for f in frame), "as is", "face landmarks") for frame in frames)
 
 
-def require_same_count(faces: Sequence[Detection], count: int) -> tuple[Detection, ...]:
-    """`faces`, if they are of `count` pictures; else MismatchError."""
-    if len(faces) != count:
+def _require_same(what: str, made_from: Sequence[tuple[int, int]], given: Sequence[tuple[int, int]]) -> None:
+    if tuple(made_from) != tuple(given):
         raise MismatchError(
-            f"The faces were detected in {len(faces)} pictures, the image input has {count}. Connect the same pictures to both."
+            f"The {what} were found in {_sizes_text(made_from)}, the image input has {_sizes_text(given)}. "
+            "Connect the same pictures to both."
         )
-    return tuple(faces)
+
+
+def _sizes_text(sizes: Sequence[tuple[int, int]]) -> str:
+    different = dict.fromkeys(f"{width} x {height}" for height, width in sizes)
+    return f"{len(sizes)} pictures of {', '.join(list(different)[:3])} px"
 
 
 def only(people: Sequence[SStar]) -> SStar:

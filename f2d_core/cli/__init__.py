@@ -27,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except F2DError as error:
         return _say(error, USER_ERROR)
     except KeyboardInterrupt:
+        sys.stderr.write("\n" if sys.stderr.isatty() else "")  # below a progress bar
         return _say("stopped.", INTERRUPTED)
     except BrokenPipeError:  # the reader of our output, `head` for example, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -21,8 +21,9 @@ from .faces import CutFace, cut_faces
 from .generate import load_model, sample, save_picture
 from .progress import announce
 
-# The portrait of scikit-image (NASA, public domain) and its five points, found once with YuNet; px.
+# The portrait that scikit-image ships, and its five points in px, found once with YuNet.
 _PORTRAIT = "astronaut.png"
+_PORTRAIT_SOURCE = "Eileen Collins, astronaut (NASA, public domain; from scikit-image)"
 _PORTRAIT_POINTS = "[[203.35, 103.62], [247.52, 104.45], [224.10, 127.69], [203.96, 143.14], [242.91, 143.67]]"
 
 STAND_INS = "stand-ins"  # the folder they are written to
@@ -48,7 +49,8 @@ def run(arguments: argparse.Namespace) -> None:
     print("Face2Diffusion: from a photo to a picture")
     out: Path = arguments.out
     face = _face(arguments)
-    print(f"  photo     {face.path} ({face.crop.detector})")
+    source = _PORTRAIT_SOURCE if arguments.photo is None else f"{face.path} ({face.crop.detector})"
+    print(f"  photo     {source}")
     print(f"  face      {write_png(out / 'demo_face.png', face.crop.pixels)}")
     s_star = _identity(face, arguments)
     identity = save_s_star(s_star, out / "demo_identity.safetensors")
@@ -67,8 +69,8 @@ def portrait() -> Path:
             if file.is_file():
                 return file
     raise MissingPackageError(
-        "The demo's default photo comes with the package scikit-image, which is not installed: pip install scikit-image, "
-        "or give a photo of your own with --photo FILE."
+        "The demo's default photo comes with the package scikit-image, which is not installed: "
+        "pip install scikit-image, or give a photo of your own with --photo FILE."
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -72,31 +72,33 @@ def _weights(folders: Sequence[Path]) -> Iterator[str]:
     yield f"Weights, looked for in {places or f'no folder (give --models DIR, or set {HOST_VARIABLE})'}"
     found = find_weights(folders)
     for kind, entry in PUBLISHED.items():
-        yield from _entry_lines(entry, [file for file, file_kind in found.items() if file_kind == kind])
+        files = {file: licence for file, (file_kind, licence) in found.items() if file_kind == kind}
+        yield from _entry_lines(entry, files)
 
 
-def find_weights(folders: Sequence[Path]) -> dict[Path, str]:
-    """File -> its kind in the catalogue: networks directly in the folders, told by content; detectors also below."""
+def find_weights(folders: Sequence[Path]) -> dict[Path, tuple[str, str]]:
+    """File -> (kind in the catalogue, licence): networks lie directly in the folders, detectors also below them."""
     files = [file for folder in folders if folder.is_dir() for file in sorted(folder.iterdir())]
-    candidates = [file for file in files if file.suffix.lower() in _SUFFIXES and file.is_file()]
-    detectors = {file: name for name, file in find_detector_weights(folders).items()}
-    kinds = {file: _kind(file) for file in every(candidates, Bar("Weights")) if file not in detectors}
-    return {**{file: kind for file, kind in kinds.items() if kind is not None}, **detectors}
+    detectors = {file: (name, PUBLISHED[name].licence) for name, file in find_detector_weights(folders).items()}
+    candidates = [f for f in files if f.suffix.lower() in _SUFFIXES and f.is_file() and f not in detectors]
+    networks = {file: _network(file) for file in every(candidates, Bar("Weights"))}
+    return {**{file: found for file, found in networks.items() if found is not None}, **detectors}
 
 
-def _kind(file: Path) -> str | None:
+def _network(file: Path) -> tuple[str, str] | None:
     try:
-        return read_weights(file).kind
+        weights = read_weights(file)
     except WeightsError:  # something else lies there, which is nobody's mistake
         return None
+    return weights.kind, weights.metadata.get("licence", PUBLISHED[weights.kind].licence)
 
 
-def _entry_lines(entry: Published, files: Sequence[Path]) -> Iterator[str]:
+def _entry_lines(entry: Published, files: Mapping[Path, str]) -> Iterator[str]:
     if not files:
         yield f"  {entry.title}: not found. {entry.how_to_get('one of these folders')}"
-    for file in files:
+    for file, licence in files.items():
         digest = file_sha256(file)
         note = " (as published)" if digest == entry.sha256 else ""
         yield f"  {entry.title}: {file} ({file.stat().st_size / 1e6:.1f} MB)"
         yield f"    sha256 {digest}{note}"
-        yield f"    licence: {entry.licence}"
+        yield f"    licence: {licence}"

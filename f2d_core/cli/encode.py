@@ -47,7 +47,7 @@ def _people(faces: Sequence[CutFace], arguments: argparse.Namespace) -> list[SSt
     labels = Labels(arguments.name, arguments.marker, thumbnail=not arguments.no_thumbnail)
     combine = "mean" if arguments.mean else "each"
     crops = [face.crop for face in faces]
-    return encode_faces(crops, msid, mapping, _expression(arguments), labels, combine, Bar("S*"))
+    return encode_faces(crops, msid, mapping, _expression(arguments), labels, combine, Bar("Encoding"))
 
 
 def _expression(arguments: argparse.Namespace) -> Expression | None:

@@ -20,7 +20,7 @@ from ..image import read_image, rgb_sha256
 from ..locate import fill_missing, locate
 from ..ports import Detector, every
 from .folders import model_folders
-from .progress import Bar, announce
+from .progress import Bar, note
 
 Cut = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -44,7 +44,7 @@ def cut_faces(paths: Sequence[Path], options: argparse.Namespace, cut: Cut = ali
     found = [_cut(path, find, cut) for path in every(paths, Bar("Faces"))]
     kept, missing = fill_missing(found, options.on_missing)
     for number in missing:
-        announce(f"{paths[number].name}: no face, left out")
+        note(f"{paths[number].name}: no usable face, left out")
     return kept
 
 

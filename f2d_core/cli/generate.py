@@ -16,7 +16,7 @@ from ..files import fresh_path, safe_stem, write_atomically
 from ..prompt import Person, describe_slots, require_marker, require_markers
 from ..s_star import load_s_star
 from .folders import shared_tokenizer
-from .progress import Bar, announce
+from .progress import Bar, announce, note
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -48,7 +48,7 @@ def sample(pipe: Any, people: Sequence[Person], arguments: argparse.Namespace) -
     """(seed, picture) one after another; says first where every S* stands. Raises PromptError, SettingsError."""
     encoder = DiffusersTextEncoder(pipe.text_encoder, pipe.tokenizer)
     prompt = encoder.encode(arguments.prompt, people)
-    announce(describe_slots(prompt.slots, people))
+    note(describe_slots(prompt.slots, people))
     settings = {name: getattr(arguments, name) for name in ("n", "seed", "steps", "cfg", "size")}
     pictures = generate(pipe, prompt, encoder.encode(arguments.negative), **settings, progress=Bar("Sampling"))
     try:

@@ -22,6 +22,8 @@ from .progress import announce
 Facts = dict[str, Any]
 
 _MOST_TENSORS = 12  # listed of a file that is not ours
+_FOREIGN_NAMES = ("tensors", "metadata", "of_a_newer_program")  # groups whose keys are shown as they are
+_NOT_TRAINED = ("running_mean", "running_var", "num_batches_tracked")
 _WORTH_SAYING_BYTES = 200_000_000  # reading more than this takes a moment
 
 
@@ -45,7 +47,10 @@ def lines(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
     """`facts` for people: a line for each value, groups indented, nothing for what is empty."""
     for key, value in facts.items():
         label = f"{indent}{key.replace('_', ' ')}:"
-        if isinstance(value, Mapping) and value:
+        if key in _FOREIGN_NAMES and isinstance(value, Mapping):
+            yield from ([label] if value else [])
+            yield from (f"{indent}  {name}: {text}" for name, text in value.items())
+        elif isinstance(value, Mapping) and value:
             yield label
             yield from lines(value, indent + "  ")
         elif isinstance(value, int) and not isinstance(value, bool):
@@ -60,7 +65,7 @@ def _network(weights: Weights) -> Facts:
         "what": PUBLISHED[weights.kind].title,
         "kind": weights.kind,
         "sizes": asdict(network.module.config),
-        "parameters": sum(value.numel() for value in weights.state_dict.values()),
+        "parameters": sum(v.numel() for k, v in weights.state_dict.items() if not k.endswith(_NOT_TRAINED)),
         "tensors": len(weights.state_dict),
         "tensors_sha256": weights.sha256,
         "licence": network.licence,

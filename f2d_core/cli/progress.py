@@ -48,7 +48,12 @@ class Bar:
 
 def announce(text: str) -> None:
     """Say what is going on, before something that may take a while and cannot be counted."""
-    print(f"{text} …" if _takes("…", sys.stderr) else f"{text} ...", file=sys.stderr, flush=True)
+    note(f"{text} …")
+
+
+def note(text: str) -> None:
+    """Say something beside the results, which go to stdout."""
+    print(text if _takes(text, sys.stderr) else text.replace("…", "..."), file=sys.stderr, flush=True)
 
 
 def _writable(line: str, stream: TextIO) -> str:

@@ -24,6 +24,8 @@ LAYERS = (
     {"align", "image", "detect", "draw", "locate", "msid", "mapping", "expression", "packed", "weights"},
     {"s_star", "networks", "detectors", "testing"},
     {"prompt", "encode"},
+    {"data"},
+    {"train"},
     {"backends"},
     {"cli", "__init__", "__main__"},
 )

@@ -1,4 +1,4 @@
-"""The shipped workflows as files: what the UI needs to draw them tidily. That they run is the server ring's business."""
+"""The shipped workflows as files: what the UI needs to draw them tidily. That they run, the server ring shows."""
 
 import itertools
 import json

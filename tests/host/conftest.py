@@ -54,9 +54,7 @@ def clip(host):
         if tensors is not None:
             return text_encoders.clip_l(host, tensors, dtype)
         if (dtype, foreign) not in made:
-            made[dtype, foreign] = (
-                text_encoders.foreign(host, foreign) if foreign else text_encoders.tiny(host, dtype)
-            )
+            made[dtype, foreign] = text_encoders.foreign(host, foreign) if foreign else text_encoders.tiny(host, dtype)
         return made[dtype, foreign]
 
     return make

@@ -117,9 +117,11 @@ def test_slots(case, host, run_node, clip, s_star):
     chunks = patched.tokenize(text)["l"]
     for person in people:
         places = [
-            (i, j) for i, chunk in enumerate(chunks) for j, token in enumerate(chunk)
+            (i, j)
+            for i, chunk in enumerate(chunks)
+            for j, token in enumerate(chunk)
             if torch.is_tensor(token[0]) and torch.equal(token[0], person.vectors[0])
-        ]  # fmt: skip
+        ]
         assert tuple(places) == expected[person.marker]
         assert all(torch.equal(chunks[i][j + 1][0], person.vectors[1]) for i, j in places)
     assert all(len(chunk) == 77 for chunk in chunks)

@@ -45,12 +45,10 @@ def pytest_runtest_setup(item):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """A failing test shows the end of the log of the server it used."""
+    """A failing test shows the end of the log of every server that runs."""
     report = yield
     if report.failed:
-        for server in getattr(item, "funcargs", {}).values():
-            if isinstance(server, Server):
-                report.sections.append((f"ComfyUI log, {server.log}", server.tail()))
+        report.sections += [(f"ComfyUI log, {server.log}", server.tail()) for server in Server.running]
     return report
 
 
@@ -127,7 +125,7 @@ def face_to_image(yunet_file) -> Callable[..., Graph]:
     """
 
     def make(server: Server, photo: str) -> Graph:
-        graph = workflows.to_api(workflows.load(WORKFLOWS / "face_to_image.json"), server.object_info())
+        graph = workflows.to_api(workflows.load(WORKFLOWS / "face_to_image.json"), server.object_info)
         workflows.inputs_of(graph, "LoadImage")["image"] = photo
         workflows.inputs_of(graph, "CheckpointLoaderSimple")["ckpt_name"] = base_directory.CHECKPOINT
         workflows.inputs_of(graph, "KSampler")["steps"] = 2

@@ -13,7 +13,7 @@ IDS = set(json.loads(base_directory.INTERFACE.read_text(encoding="utf-8")))
 
 
 def test_every_node_is_offered(server):
-    assert {node for node in server.object_info() if node.startswith("F2D")} == IDS
+    assert {node for node in server.object_info if node.startswith("F2D")} == IDS
 
 
 @pytest.mark.parametrize("node", sorted(IDS))

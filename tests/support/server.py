@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -11,7 +13,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from PIL import Image
@@ -49,6 +51,8 @@ class FailedError(Exception):
 class Server:
     """ComfyUI at `root`, on the CPU, with a private `base` directory. Use as a context manager."""
 
+    running: ClassVar[list[Server]] = []
+
     def __init__(self, root: Path, base: Path, *arguments: str) -> None:
         self.base = base
         self.log = base / "server.log"
@@ -63,8 +67,13 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Server:
+        # Some packs load nothing when they see pytest's variables.
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
         with self.log.open("wb") as log:
-            self._process = subprocess.Popen(self._command, cwd=self._root, stdout=log, stderr=subprocess.STDOUT)
+            self._process = subprocess.Popen(
+                self._command, cwd=self._root, env=environment, stdout=log, stderr=subprocess.STDOUT
+            )
+        self.running.append(self)
         try:
             self._wait_until_ready()
         except BaseException:
@@ -73,6 +82,7 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.running.remove(self)
         self._process.terminate()
         try:
             self._process.wait(timeout=20)
@@ -84,7 +94,9 @@ class Server:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
-                raise RuntimeError(f"ComfyUI ended while starting (exit code {self._process.returncode}):\n{self.tail()}")
+                raise RuntimeError(
+                    f"ComfyUI ended while starting (exit code {self._process.returncode}):\n{self.tail()}"
+                )
             try:
                 self.json("/system_stats")
                 return
@@ -110,8 +122,9 @@ class Server:
     def json(self, path: str, body: Any = None) -> Any:
         return json.loads(self.bytes(path, body))
 
+    @functools.cached_property
     def object_info(self) -> dict[str, Any]:
-        """What the frontend knows of every node: inputs, their order, outputs."""
+        """What the frontend knows of every node, asked once as it does: inputs, their order, outputs."""
         return self.json("/object_info")
 
     # --- workflows ---

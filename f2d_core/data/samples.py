@@ -1,0 +1,22 @@
+"""What a training set gives to the trainer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Samples:
+    """B prepared photos, fp32 on the CPU.
+
+    latent_mean, latent_logvar: (B, 4, h, w), the autoencoder's posterior in the denoiser's scale. v_id: (B, n).
+    v_exp: (B, m); m is 0 where none was prepared. mask: (B, 1, h, w) in 0..1, 1 = face.
+    """
+
+    latent_mean: torch.Tensor
+    latent_logvar: torch.Tensor
+    v_id: torch.Tensor
+    v_exp: torch.Tensor
+    mask: torch.Tensor
