@@ -5,8 +5,8 @@
 1. crop -> S* in our core, on the CPU and, where there is one, on the GPU; 2. crop -> S* through ComfyUI's model
 patchers, where there is a ComfyUI (COMFYUI_PATH or ~/comfy/ComfyUI); 3. photo -> S* with every detector that is
 installed and has its weights. Contenders take turns within one process, with the same weights (pseudo-random, of the
-published sizes), inputs and number of threads, in fp32 and in inference mode. Figures are medians; a ratio above 1
-means faster than plain; "apart" is the largest difference to plain's S*.
+published sizes), inputs and number of threads, in fp32 and in inference mode. Times are medians; a ratio is the median
+of the ratios within each round, above 1 for faster than plain; "apart" is the largest difference to plain's S*.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -108,27 +109,28 @@ def through_comfyui(msid: StateDict, mapping: StateDict, options: argparse.Names
 
 
 def compare(contenders: dict[str, Encode], options: argparse.Namespace) -> None:
-    """Print time, ratio to the first and distance from the first of every contender at every batch size."""
+    """Print time, ratio to plain and distance from plain of every contender at every batch size."""
     device = next(contenders["plain"].parameters()).device
     for batch in BATCHES:
         faces = torch.rand(batch, 3, 112, 112, generator=torch.Generator().manual_seed(batch)).mul(2).sub(1).to(device)
         s_star = {name: encode(faces) for name, encode in contenders.items()}
-        repeats = max(5, options.repeats // batch)
-        times = interleaved({name: lambda run=run: run(faces) for name, run in contenders.items()}, repeats)
-        for name, milliseconds in times.items():
+        calls = {name: partial(encode, faces) for name, encode in contenders.items()}
+        times = interleaved(calls, max(5, options.repeats // batch))
+        for name, own in times.items():
             apart = (s_star[name] - s_star["plain"]).abs().max().item()
             remark = "" if apart <= APART else f"  MORE THAN {APART:g}"
-            ratio = f"{times['plain'] / milliseconds:5.2f}x"
-            print(f"  batch {batch:<3} {name:<12}{milliseconds:9.2f} ms  {ratio}  apart {apart:.1e}{remark}")
+            ratio = statistics.median(plain / mine for plain, mine in zip(times["plain"], own, strict=True))
+            figures = f"{statistics.median(own):9.2f} ms  {ratio:5.2f}x  apart {apart:.1e}"
+            print(f"  batch {batch:<3} {name:<12}{figures}{remark}")
 
 
-def interleaved(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median milliseconds of each call. They take turns, so that what slows the machine down slows all of them."""
+def interleaved(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """Milliseconds of each call, round by round. They take turns: what slows the machine down slows all of them."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats + 1):  # the first round warms up
         for name, call in calls.items():
             times[name].append(milliseconds(call))
-    return {name: statistics.median(values[1:]) for name, values in times.items()}
+    return {name: values[1:] for name, values in times.items()}
 
 
 def milliseconds(call: Callable[[], object]) -> float:
@@ -163,7 +165,7 @@ def photo_to_s_star(encode: Encode, options: argparse.Namespace) -> None:
 
         calls = {"photo -> crop": crop, "photo -> S*": lambda crop=crop: encode(crop())}
         times = interleaved(calls, max(5, options.repeats // 4))
-        print(f"  {name:<12}" + "   ".join(f"{what} {value:8.2f} ms" for what, value in times.items()))
+        print(f"  {name:<12}" + "   ".join(f"{what} {statistics.median(own):8.2f} ms" for what, own in times.items()))
 
 
 def detectors(folders: list[Path]) -> Iterator[tuple[str, object]]:

@@ -37,7 +37,7 @@ NUMBERS_SHOWN = 64  # of the 768 of each word
 
 SIZE = (1600, 800)
 FINER = 2  # drawn this much larger, then reduced: smooth edges
-COLOURS = 192  # of the PNG; more are not seen and cost bytes
+CLEAR = 255  # number of the transparent colour in the finished file
 
 CARD, PANEL, LINE = (15, 23, 42), (30, 41, 59), (71, 85, 105)
 INK, QUIET = (241, 245, 249), (148, 163, 184)
@@ -157,21 +157,24 @@ def _crop_corners() -> list[Place]:
 def _on_photo(place: Place) -> Place:
     """A place in the photo, px, on the canvas."""
     scale = (PHOTO_BOX[2] - PHOTO_BOX[0]) / (SHOWN_PX[2] - SHOWN_PX[0])
-    return (PHOTO_BOX[0] + (place[0] + 0.5 - SHOWN_PX[0]) * scale, PHOTO_BOX[1] + (place[1] + 0.5 - SHOWN_PX[1]) * scale)
+    return (
+        PHOTO_BOX[0] + (place[0] + 0.5 - SHOWN_PX[0]) * scale,
+        PHOTO_BOX[1] + (place[1] + 0.5 - SHOWN_PX[1]) * scale,
+    )
 
 
-STRIPE_X = (1022, 1552)
-STRIPES_Y = ((176, 232), (280, 336))
+STRIPE_X = (1032, 1552)
+STRIPES_Y = ((174, 230), (282, 338))
 
 
 def _words(canvas: Canvas, words: np.ndarray) -> None:
     """The encoder and the mapping network, and the two word vectors as stripes."""
-    networks = (746, 186, 946, 326)
-    canvas.arrow((684, 256), (734, 256))
+    networks = (736, 186, 968, 326)
+    canvas.arrow((684, 256), (724, 256))
     canvas.panel(networks, PANEL, LINE)
-    canvas.text((846, 234), "identity", 28)
-    canvas.text((846, 278), "→ words", 28)
-    canvas.arrow((958, 256), (1010, 256))
+    canvas.text((852, 236), "MSID encoder", 24)
+    canvas.text((852, 276), "mapping network", 24)
+    canvas.arrow((980, 256), (1020, 256))
     canvas.text((sum(STRIPE_X) / 2, 62), "S*: the person as two words", 28, QUIET)
     for number, (word, (top, bottom)) in enumerate(zip(words, STRIPES_Y, strict=True), start=1):
         canvas.paste(_stripe(word[:NUMBERS_SHOWN]), (STRIPE_X[0], top, STRIPE_X[1], bottom), radius=12)
@@ -214,17 +217,18 @@ def _prompt(canvas: Canvas) -> None:
 
 def _into_slots(canvas: Canvas, centres: Sequence[float]) -> None:
     """From the stripes down to the two slots."""
-    middle = sum(centres) / 2
-    canvas.line([(sum(STRIPE_X) / 2, STRIPES_Y[1][1] + 12), (sum(STRIPE_X) / 2, 420), (middle, 420)], AMBER, 4)
+    middle, level = sum(STRIPE_X) / 2, 410
+    canvas.line([(middle, STRIPES_Y[1][1] + 14), (middle, level), (centres[0] - 2, level)], AMBER, 4)
     for centre in centres:
-        canvas.line([(middle, 420), (centre, 420)], AMBER, 4)
-        canvas.arrow((centre, 418), (centre, PROMPT_Y[0] - 8), AMBER)
+        canvas.arrow((centre, level), (centre, PROMPT_Y[0] - 8), AMBER)
 
 
 def _model(canvas: Canvas) -> None:
     """What the prompt goes to, unchanged."""
-    top, bottom = 648, 720
-    canvas.arrow((800, PROMPT_Y[1] + 50), (800, top - 10))
+    top, bottom = 652, 722
+    canvas.arrow((800, PROMPT_Y[1] + 48), (800, top - 8))
+    canvas.text((772, PROMPT_Y[1] + 72), "through the model's own text encoder", 22, QUIET, "rm")
+    canvas.text((828, PROMPT_Y[1] + 72), "the model itself is not changed", 22, QUIET, "lm")
     labels = ("any SD 1.x checkpoint", "LoRA", "ControlNet", "sampler")
     widths = [canvas.width_of(label, 28) + 64 for label in labels]
     gap = 20
@@ -241,12 +245,20 @@ def _footnote(canvas: Canvas) -> None:
     canvas.text((SIZE[0] / 2, 766), f"{source}  {stand_ins}", 20, QUIET)
 
 
+def save_small(picture: Image.Image, out: Path) -> None:
+    """Write a PNG of 255 colours and one that is transparent, for the corners."""
+    few = picture.convert("RGB").quantize(CLEAR, Image.Quantize.MEDIANCUT, kmeans=1)
+    few.putpalette([*few.getpalette()[: 3 * CLEAR], *CARD])
+    few.paste(CLEAR, mask=picture.getchannel("A").point(lambda alpha: 255 * (alpha < 128)))
+    few.save(out, optimize=True, transparency=CLEAR)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=REPO / "docs" / "face-to-word.png")
     out = parser.parse_args().out
     picture = draw(read_image(portrait()))
-    picture.quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.FLOYDSTEINBERG).save(out, optimize=True)
+    save_small(picture, out)
     print(f"{out}: {picture.width} x {picture.height} px, {out.stat().st_size:,} bytes")
 
 

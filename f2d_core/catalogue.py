@@ -91,5 +91,14 @@ PUBLISHED = {
             False,
             "https://github.com/xinntao/facexlib (release v0.1.0)",
         ),
+        Published(
+            "parser",
+            "BiSeNet face parser (facexlib)",
+            "parsing_bisenet.pth",
+            53.3,
+            "MIT code; weights trained on CelebAMask-HQ, non-commercial research only",
+            False,
+            "https://github.com/xinntao/facexlib (release v0.2.0)",
+        ),
     )
 }

@@ -220,7 +220,7 @@ def landmarks_68_points(landmarks: np.ndarray) -> np.ndarray:
 
 
 def _landmarks(landmarks: np.ndarray, counts: tuple[int, ...], what: str) -> np.ndarray:
-    landmarks = np.asarray(landmarks, dtype=np.float64)
+    landmarks = np.asarray(landmarks)
     if landmarks.ndim != 2 or landmarks.shape[1] != 2 or len(landmarks) not in counts:
         wanted = " or ".join(f"({count}, 2)" for count in counts)
         raise ImageError(f"The {what} given has shape {landmarks.shape}: expected {wanted}. Connect another source.")
@@ -228,4 +228,5 @@ def _landmarks(landmarks: np.ndarray, counts: tuple[int, ...], what: str) -> np.
 
 
 def _means(landmarks: np.ndarray, groups: Sequence[Sequence[int]]) -> np.ndarray:
-    return np.stack([landmarks[list(group)].mean(axis=0) for group in groups])
+    """(len(groups), 2) float64; the means are taken in the precision given, as in the official code."""
+    return np.stack([landmarks[list(group)].mean(axis=0) for group in groups]).astype(np.float64)

@@ -8,6 +8,7 @@
     ├── PromptError              a marker that is missing, doubled or malformed
     ├── MissingPackageError      an optional package that is not installed
     ├── SettingsError            a setting out of its range
+    ├── CacheError               a cache of prepared photos that is missing, unfinished, damaged or made otherwise
     ├── TrainingError            a training run that cannot go on
     └── OutputError              a place that cannot be written
 
@@ -45,6 +46,10 @@ class MissingPackageError(F2DError):
 
 class SettingsError(F2DError):
     """A setting is out of its range."""
+
+
+class CacheError(F2DError):
+    """A cache of prepared photos is missing, unfinished, damaged or made with other settings."""
 
 
 class TrainingError(F2DError):

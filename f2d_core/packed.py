@@ -92,7 +92,7 @@ class PackedBlock(nn.Module):
         self.fc1, self.fc2 = PackedLinear.of(block.mlp.fc1), PackedLinear.of(block.mlp.fc2)
 
     def forward(self, tokens: torch.Tensor, queries: None = None) -> torch.Tensor:
-        """(B, N, width) -> (B, N, width)."""
+        """(B, N, width) -> (B, N, width). queries: None, which stands for all tokens."""
         q, k, v = self.qkv(self.norm1(tokens)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         tokens = self.proj.plus(tokens, attended)
@@ -109,7 +109,8 @@ class PackedLastBlock(nn.Module):
 
     def __init__(self, block: Block):
         super().__init__()
-        (q, k, v), (q_bias, _, v_bias) = block.attn.qkv.weight.chunk(3), block.attn.qkv.bias.chunk(3)
+        qkv = block.attn.qkv
+        (q, k, v), (q_bias, _, v_bias) = qkv.weight.detach().chunk(3), qkv.bias.detach().chunk(3)
         per_head = (block.attn.heads, -1)
         self.key, self.value, self.value_bias = k.unflatten(0, per_head), v.unflatten(0, per_head), v_bias
         self.heads = block.attn.heads

@@ -1,9 +1,10 @@
 """Bicubic resizing of one window of a picture, exact to the level and the same on every machine.
 
 The definition is that of Pillow's `resize` with BICUBIC for 8-bit pictures, which the expression encoder's
-pre-processing uses: Keys' cubic kernel (a = -0.5), widened when the picture shrinks; weights cut to 22 bits;
-first along the rows, then along the columns, with 8-bit values in between. Only what the window needs is computed,
-so a huge target size costs nothing. Sums of products of whole numbers below 2^53 are exact in float64 in any order.
+pre-processing uses: Keys' cubic kernel (a = -0.5), widened when the picture shrinks; weights rounded to 22 bits;
+first along the rows, then along the columns, with 8-bit values in between. (Pillow 13 begins with the columns in tall
+pictures; earlier ones, and so the published networks, never did.) Only what the window needs is computed, so a huge
+target size costs nothing. Sums of products of whole numbers below 2^53 are exact in float64 in any order.
 """
 
 from __future__ import annotations

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from .dataset import PrepareDataset
 from .face import DetectFaces, EncodeFace, ExpressionReference
 from .host import ComfyExtension, register_folders
 from .identity import ExportEmbedding, LoadSStar, SaveSStar
 from .load import LoadExpressionEncoder, LoadMapping, LoadMSIDEncoder
 from .prompt import ApplyToClip, Inject
+from .train import TrainMapping
 
 NODES = [
     LoadMSIDEncoder,
@@ -20,6 +22,8 @@ NODES = [
     SaveSStar,
     LoadSStar,
     ExportEmbedding,
+    PrepareDataset,
+    TrainMapping,
 ]
 
 # At import, so that the folder is known before the server answers what files there are.

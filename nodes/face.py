@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
 from ..f2d_core.align import align_expression, align_face
 from ..f2d_core.detect import DEFAULT_THRESHOLD, ORDERS, Detection
 from ..f2d_core.detectors import DETECTORS, auto_detector, build_detector, find_detector_weights
@@ -10,6 +13,7 @@ from ..f2d_core.encode import COMBINE, Crop, Expression, Labels, encode_faces, e
 from ..f2d_core.errors import NoFaceError
 from ..f2d_core.image import rgb_sha256
 from ..f2d_core.locate import ON_MISSING, Located, detect_all, detect_in_box, fill_missing, locate
+from ..f2d_core.ports import Detector
 from . import host, sockets
 from .host import io
 
@@ -61,33 +65,37 @@ def _source_inputs() -> list:
     ]
 
 
-def _detector(name: str):
+def detector_named(name: str) -> Detector:
     if name == "auto":
         return auto_detector(host.model_folders())
     return build_detector(name, find_detector_weights(host.model_folders()).get(name))
 
 
-def _detections(pictures, detector: str, faces, face_landmarks) -> tuple[Detection, ...]:
+def _detections(pictures, detector: Callable[[], Detector], faces, face_landmarks) -> tuple[Detection, ...]:
     """From what is connected, else from the detector."""
     if face_landmarks is not None:
         return sockets.faces_of_landmarks(face_landmarks, pictures)
     if faces is not None:
         return sockets.faces_of(faces, pictures)
-    return tuple(detect_all(pictures, _detector(detector), DEFAULT_THRESHOLD, host.progress(len(pictures))))
+    return tuple(detect_all(pictures, detector(), DEFAULT_THRESHOLD, host.progress(len(pictures))))
 
 
-def _chosen(pictures, detector, order, index, faces, face_landmarks, bounding_box):
+def _chosen(pictures, detector_name, order, index, faces, face_landmarks, bounding_box):
     """The face of each picture, or the error that says why there is none."""
+    detector = cache(lambda: detector_named(detector_name))  # built once, and only if it is needed
     boxes = sockets.boxes(bounding_box, index, len(pictures))
-    detections = list(_detections(pictures, detector, faces, face_landmarks))
-    found = locate(detections, order, index, boxes)
+    found = locate(_detections(pictures, detector, faces, face_landmarks), order, index, boxes)
     if boxes is None or faces is not None or face_landmarks is not None:
         return found
-    for i, (item, box) in enumerate(zip(found, boxes, strict=True)):
-        if not isinstance(item, Located) and box is not None:  # too small in the whole picture: look closer
-            detections[i] = detect_in_box(_detector(detector), pictures[i], box, DEFAULT_THRESHOLD)
-            found[i] = locate([detections[i]], order, index, [box])[0]
-    return found
+    return [
+        _look_closer(detector(), rgb, box) if box is not None and isinstance(item, NoFaceError) else item
+        for item, rgb, box in zip(found, pictures, boxes, strict=True)
+    ]
+
+
+def _look_closer(detector: Detector, rgb, box) -> Located | NoFaceError:
+    """A face too small in the whole picture may be found in what is around its box."""
+    return locate([detect_in_box(detector, rgb, box, DEFAULT_THRESHOLD)], ORDERS[0], 0, [box])[0]
 
 
 def _report(found: list[Located | NoFaceError]) -> str:
@@ -130,7 +138,7 @@ class DetectFaces(io.ComfyNode):
     @classmethod
     def execute(cls, image, detector, threshold, order) -> io.NodeOutput:
         pictures = sockets.pictures(image)
-        found = detect_all(pictures, _detector(detector), threshold, host.progress(len(pictures)))
+        found = detect_all(pictures, detector_named(detector), threshold, host.progress(len(pictures)))
         preview = sockets.image([draw_faces(rgb, d.faces, order) for rgb, d in zip(pictures, found, strict=True)])
         report = "\n".join(f"{i}: {len(d.faces)} faces ({d.detector}, {d.rung})" for i, d in enumerate(found))
         count = sum(len(d.faces) for d in found)

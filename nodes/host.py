@@ -146,10 +146,10 @@ def load(name: str, kind: str) -> Network:
     path = find_file(name)
     if path is None:
         raise WeightsError(file_message(name, kind))
-    return load_network(path, kind, comfy.ops.manual_cast, _managed)
+    return load_network(path, kind, comfy.ops.manual_cast, managed)
 
 
-def _managed(module: torch.nn.Module) -> Callable[..., torch.Tensor]:
+def managed(module: torch.nn.Module) -> Callable[..., torch.Tensor]:
     """The module behind a model patcher: moved to the GPU before use, offloaded when the host needs the memory."""
     # Looked up now and not at import: the host replaces it after its start-up checks (0.12 and later).
     patcher_class = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)

@@ -8,75 +8,127 @@ Everything is done to clones, and undone when training ends: the user's own obje
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import comfy.model_management as devices
 import comfy.model_sampling
-import comfy.sample
+import comfy.utils
+import folder_paths
 import torch
 from comfy.ldm.modules.attention import attention_pytorch
+from torch.utils.checkpoint import checkpoint
 
-from ..f2d_core.constants import CHUNK_TOKENS, INJECTION_SUM
+from ..f2d_core.chunks import Slot
+from ..f2d_core.constants import INJECTION_SUM
 from ..f2d_core.errors import MismatchError, PromptError
 from ..f2d_core.prompt import Person, require_markers
 from ..f2d_core.s_star import SStar
+from ..f2d_core.train import TrainingParts
+from ..f2d_core.weights import tensors_sha256
 from . import host
 
 LATENT_CHANNELS = 4
 LATENT_SCALE = 0.18215  # of SD 1.x and 2.x: latents of unit variance (Rombach et al. 2022, appendix G)
-REDUCTION = 8  # pixels per latent, each way
 NO_SPREAD_LOGVAR = -30.0  # of a codec that gives no posterior; as low as the KL autoencoder's own can be
 # Asked of the host beside the weights: a micro-batch of 4 at 512 px needs 0.75 GB for each sample.
 ROOM_BYTES = 3 * 1024**3
 
-Interrupted = devices.InterruptProcessingException
+PREVIEW_SIDE_PX = 512
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_BLOCKS = ("ResBlock", "BasicTransformerBlock")  # what gradient checkpointing computes twice
+
+
+class Cancellation:
+    """The host's Cancel button, heeded between micro-batches: a StopRequest of f2d_core.train.
+
+    Newer hosts raise in the middle of any operation, once; the operation is then done over, so that the micro-batch
+    comes to its end and the trainer can save.
+    """
+
+    def __init__(self):
+        self.requested = False
+
+    def __call__(self) -> bool:
+        self.finish(devices.throw_exception_if_processing_interrupted)
+        return self.requested
+
+    def finish(self, operation: Callable, *args, **kwargs) -> Any:
+        while True:
+            try:
+                return operation(*args, **kwargs)
+            except devices.InterruptProcessingException:  # Exception up to 0.19, BaseException from 0.20 on
+                self.requested = True
+
+    def raise_if_requested(self) -> None:
+        """Leave the node as cancelled."""
+        if self.requested:
+            raise devices.InterruptProcessingException()
 
 
 @dataclass(frozen=True)
 class TrainingModels:
     """A MODEL and a CLIP that gradients pass through, valid inside `training_models`."""
 
-    model: object
-    clip: object
+    model: Any
+    clip: Any
     text_encoder: TrainableTextEncoder
     denoiser: Denoiser
+    cancellation: Cancellation
 
     def place(self) -> None:
         """Bring both to the GPU, where something else (a preview's VAE) may have taken the room."""
         devices.load_models_gpu([self.model, self.clip.patcher], memory_required=ROOM_BYTES)
+        for module in (self.model.model, self.clip.cond_stage_model):
+            leave_inference(module)
+
+    def parts(self, vae=None) -> TrainingParts:
+        """What f2d_core.train takes; without a VAE there are no previews."""
+        codec = None if vae is None else LatentCodec(vae, self.place)
+        return TrainingParts(self.text_encoder, self.denoiser, codec, base_model_sha256(self.model, self.clip))
 
 
 @contextmanager
-def training_models(model, clip) -> Iterator[TrainingModels]:
+def training_models(
+    model, clip, precision: str = "auto", gradient_checkpointing: bool = False
+) -> Iterator[TrainingModels]:
     """Clones of MODEL and CLIP, out of inference mode for as long as the `with` lasts.
 
-    Raises MismatchError for models whose words or noise f_map cannot be trained on (SDXL, flow models, inpainting).
+    precision: what the UNet calculates in; "auto" is the host's choice, but bf16 for fp16 where the device has it.
+    gradient_checkpointing: keep less for the backward pass and compute it again. Raises MismatchError for models whose
+    words or noise f_map cannot be trained on (SDXL, flow models, inpainting).
     """
     encoder = _single_encoder(clip)
     check_model(model, encoder)
+    cancellation = Cancellation()
     with torch.inference_mode(False), torch.enable_grad(), _training_flag():
-        model, clip = _private_model(model), _private_clip(clip, host.attribute_of(clip, encoder.key))
-        text_encoder = TrainableTextEncoder(clip, encoder.key, encoder.width)
-        models = TrainingModels(model, clip, text_encoder, Denoiser(model))
+        model = _private_model(model, precision)
+        if gradient_checkpointing:
+            _compute_again(model, cancellation)
+        clip = _private_clip(clip, host.attribute_of(clip, encoder.key))
+        ports = TrainableTextEncoder(clip, encoder.key, encoder.width, cancellation), Denoiser(model, cancellation)
+        models = TrainingModels(model, clip, *ports, cancellation)
         try:
             models.place()
-            for module in (model.model, clip.cond_stage_model):
-                leave_inference(module)
             yield models
         finally:
             for patcher in (model, clip.patcher):
-                patcher.unpatch_model(unpatch_weights=False)  # what was added to the clones; weights stay where they are
+                patcher.unpatch_model(
+                    unpatch_weights=False
+                )  # what was added to the clones; weights stay where they are
 
 
 def _single_encoder(clip) -> host.ClipTextEncoder:
     encoders = host.encoders_of(clip)
     if len(encoders) != 1:
         raise MismatchError(
-            f"This CLIP has {len(encoders)} text encoders ({', '.join(encoders)}); a mapping network is trained for one. "
+            f"This CLIP has {len(encoders)} text encoders ({', '.join(encoders)}), expected one. "
             "Use a checkpoint of SD 1.x or SD 2.x."
         )
     return host.text_encoder(clip)
@@ -102,11 +154,27 @@ def check_model(model, encoder: host.ClipTextEncoder) -> None:
 # --- making clones fit for gradients ---
 
 
-def _private_model(model):
+def _private_model(model, precision: str):
     clone = _clone(model)
-    if clone.model.get_dtype_inference() == torch.float16 and devices.should_use_bf16(clone.load_device):
-        clone.set_model_compute_dtype(torch.bfloat16)  # same speed, and small gradients do not vanish
+    before = compute_dtype(clone)
+    # bf16 is as fast as fp16, and small gradients do not vanish in it.
+    better = before == torch.float16 and devices.should_use_bf16(clone.load_device)
+    dtype = PRECISIONS.get(precision, torch.bfloat16 if better else before)
+    if dtype != before:
+        clone.set_model_compute_dtype(dtype)
     return clone
+
+
+def _compute_again(model, cancellation: Cancellation) -> None:
+    """Keep only the inputs of each block of the UNet for the backward pass."""
+    for name, module in model.model.diffusion_model.named_modules():
+        if type(module).__name__ in _BLOCKS:
+            model.add_object_patch(f"diffusion_model.{name}.forward", _computed_again(module.forward, cancellation))
+
+
+def compute_dtype(model) -> torch.dtype:
+    """What MODEL calculates in, which need not be the type of its weights."""
+    return model.get_model_object("manual_cast_dtype") or model.model.get_dtype()
 
 
 def _private_clip(clip, attribute: str):
@@ -133,6 +201,15 @@ def _clone(patcher):
             'loader of ComfyUI itself, for example "Load Checkpoint", or start ComfyUI with --disable-dynamic-vram.'
         )
     return patcher.clone(disable_dynamic=True)
+
+
+def _computed_again(forward: Callable, cancellation: Cancellation) -> Callable:
+    def run(*args, **kwargs):
+        # The host goes on writing into its options (which block is running), so each block keeps its own.
+        kwargs = {key: dict(value) if isinstance(value, dict) else value for key, value in kwargs.items()}
+        return checkpoint(cancellation.finish, forward, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
+
+    return run
 
 
 def _out_of_place(layer: torch.nn.Module):
@@ -185,9 +262,10 @@ def _training_flag() -> Iterator[None]:
 class TrainableTextEncoder(host.ClipTextEncoder):
     """ports.TrainableTextEncoder over a clone of a ComfyUI CLIP with a single encoder."""
 
-    def __init__(self, clip, key: str, width: int):
+    def __init__(self, clip, key: str, width: int, cancellation: Cancellation):
         super().__init__(clip, key, width)
-        self._templates: dict[tuple[str, str, int], tuple[list[list], list[host.Slot]]] = {}
+        self._cancellation = cancellation
+        self._templates: dict[tuple[str, str, int], tuple[list[list], list[Slot]]] = {}
 
     def encode_words(self, template: str, marker: str, words: torch.Tensor, injection: str) -> torch.Tensor:
         """words: (B, k, width) -> (B, 77 n, width) fp32, differentiable. See the protocol."""
@@ -212,7 +290,7 @@ class TrainableTextEncoder(host.ClipTextEncoder):
         tokenizer = getattr(self._clip.tokenizer, self._attribute)
         return tokenizer.f2d.base if hasattr(tokenizer, "f2d") else tokenizer
 
-    def _template(self, text: str, marker: str, count: int) -> tuple[list[list], list[host.Slot]]:
+    def _template(self, text: str, marker: str, count: int) -> tuple[list[list], list[Slot]]:
         key = (text, marker, count)
         if key not in self._templates:
             person = Person(SStar(torch.zeros(count, self.width), marker=marker))
@@ -235,11 +313,12 @@ class TrainableTextEncoder(host.ClipTextEncoder):
         if self._clip.layer_idx is not None:
             options["layer"] = self._clip.layer_idx
         model.set_clip_options(options)
-        hidden = getattr(model, self._attribute)([chunk for chunks in prompts for chunk in chunks])[0]
+        encoder, chunks = getattr(model, self._attribute), [chunk for prompt in prompts for chunk in prompt]
+        hidden = self._cancellation.finish(encoder, chunks)[0]
         return hidden.reshape(len(prompts), -1, self.width)
 
 
-def _filled(chunks: list[list], slots: Sequence[host.Slot], vectors: torch.Tensor) -> list[list]:
+def _filled(chunks: list[list], slots: Sequence[Slot], vectors: torch.Tensor) -> list[list]:
     """A copy of `chunks` with vectors (n, width) at the n slots."""
     filled = [list(chunk) for chunk in chunks]
     for slot, vector in zip(slots, vectors, strict=True):
@@ -253,8 +332,8 @@ class Denoiser:
     ComfyUI's latents are z_t sqrt(1 + sigma^2) and its models give x_0, whatever they were trained to predict.
     """
 
-    def __init__(self, model):
-        self._model = model
+    def __init__(self, model, cancellation: Cancellation):
+        self._model, self._cancellation = model, cancellation
         self._sigmas = model.get_model_object("model_sampling").sigmas.to(model.load_device, torch.float32, copy=True)
         self._options = dict(model.model_options.get("transformer_options", {}))
         self._options["optimized_attention_override"] = _attention_with_backward
@@ -263,7 +342,7 @@ class Denoiser:
 
     @property
     def dtype(self) -> torch.dtype:
-        return self._model.get_model_object("manual_cast_dtype") or self._model.model.get_dtype()
+        return compute_dtype(self._model)
 
     def add_noise(self, z_0: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         sigma = self._sigma(t).to(z_0.dtype)
@@ -274,9 +353,7 @@ class Denoiser:
         x = z_t.to(torch.float32) * (1 + sigma**2).sqrt()
         flat = sigma.flatten()
         options = {**self._options, "sigmas": flat, "cond_or_uncond": [0]}
-        x_0 = self._model.model.apply_model(
-            x, flat, c_crossattn=context.to(self.device), transformer_options=options
-        )
+        x_0 = self._model.model.apply_model(x, flat, c_crossattn=context.to(self.device), transformer_options=options)
         return ((x - x_0) / sigma).to(z_t.dtype)
 
     def _sigma(self, t: torch.Tensor) -> torch.Tensor:
@@ -292,16 +369,22 @@ def _attention_with_backward(_chosen, *args, **kwargs):
 class LatentCodec:
     """ports.LatentCodec over a ComfyUI VAE, in the scale of SD 1.x and 2.x. Results are fp32 on the CPU.
 
-    Raises MismatchError for a VAE of other latents.
+    after: called when the VAE has been on the GPU, where it may have taken the room of something else. Raises
+    MismatchError for a VAE of other latents.
     """
 
-    def __init__(self, vae):
+    def __init__(self, vae, after: Callable[[], None] = lambda: None):
         if vae.latent_channels != LATENT_CHANNELS:
             raise MismatchError(
                 f"This VAE makes latents of {vae.latent_channels} channels, expected {LATENT_CHANNELS}. "
                 "Use the VAE of an SD 1.x or SD 2.x checkpoint."
             )
-        self._vae = vae
+        self._vae, self._after = vae, after
+
+    @property
+    def sha256(self) -> str:
+        """Of the weights: what the latents of a data set depend on."""
+        return modules_sha256([self._vae.first_stage_model])
 
     @torch.no_grad()
     def encode(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -325,4 +408,74 @@ class LatentCodec:
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         pixels_bhwc = self._vae.decode(latents.to("cpu", torch.float32) / LATENT_SCALE)
+        self._after()
         return pixels_bhwc[..., :3].movedim(-1, 1).to("cpu", torch.float32) * 2 - 1
+
+
+# --- what a run is made of, and where it lies ---
+
+
+def base_model_sha256(model, clip) -> str:
+    """Of what training sees of a MODEL and a CLIP: weights without LoRAs, LoRAs by place and strength, clip skip."""
+    digest = hashlib.sha256()
+    for patcher in (model, clip.patcher):
+        originals = {key: saved.weight for key, saved in patcher.backup.items()}
+        digest.update(modules_sha256([patcher.model], originals).encode())
+        added = {key: [patch[0] for patch in patches] for key, patches in patcher.patches.items()}
+        digest.update(repr(sorted(added.items())).encode())
+    digest.update(repr(clip.layer_idx).encode())
+    return digest.hexdigest()
+
+
+def modules_sha256(modules: Sequence[torch.nn.Module], instead: dict[str, torch.Tensor] | None = None) -> str:
+    """Of all tensors by name; one tensor at a time comes to the CPU. instead: tensors to take for those names."""
+    digest = hashlib.sha256()
+    for module in modules:
+        for key, value in sorted({**module.state_dict(), **(instead or {})}.items()):
+            digest.update(tensors_sha256({key: value.detach().to("cpu")}).encode())
+    return digest.hexdigest()
+
+
+def work_folder(kind: str) -> Path:
+    """Where "datasets" and "runs" lie: in the host's output folder, since they are large and made, not loaded."""
+    return Path(folder_paths.get_output_directory()) / host.FOLDER / kind
+
+
+def readable_folder(name: str) -> Path:
+    """A folder of the user's: an absolute path, or one below the host's input folder."""
+    return Path(folder_paths.get_input_directory()) / Path(name.strip().strip('"')).expanduser()
+
+
+def saved_images(files: Sequence[Path]) -> dict[str, Any]:
+    """Pictures below the output folder, for a node to show."""
+    output = Path(folder_paths.get_output_directory())
+    places = [file.relative_to(output) for file in files]
+    kind = host.io.FolderType.output
+    shown = [host.ui.SavedResult(place.name, place.parent.as_posix(), kind) for place in places]
+    return host.ui.SavedImages(shown).as_dict()
+
+
+# --- what the user sees meanwhile ---
+
+
+class Watch:
+    """The progress bar of the running node, its line of text, and an event for scripts in the page."""
+
+    def __init__(self, event: str, node_id: str | None, total: int):
+        self._bar = comfy.utils.ProgressBar(total)
+        self._event, self._node_id = event, node_id
+
+    def bar(self, done: int, total: int, picture=None) -> None:
+        """picture: a PIL image to show beside the bar. Raises when the user cancels."""
+        self._bar.update_absolute(done, total, None if picture is None else ("JPEG", picture, PREVIEW_SIDE_PX))
+
+    def tell(self, text: str, facts: dict[str, Any]) -> None:
+        """The line and the event; neither without a server."""
+        from server import PromptServer
+
+        server = getattr(PromptServer, "instance", None)
+        if server is None:
+            return
+        server.send_sync(self._event, {"node": self._node_id, **facts}, server.client_id)
+        if self._node_id is not None and hasattr(server, "send_progress_text"):
+            server.send_progress_text(text, self._node_id)

@@ -2,6 +2,7 @@
 
 What travels: F2D_MSID, F2D_MAPPING, F2D_EXPRESSION_ENCODER: f2d_core.networks.Network. F2D_FACES: FoundFaces.
 F2D_EXPRESSION: f2d_core.encode.Expression. F2D_SSTAR: a tuple of f2d_core.s_star.SStar, one per picture of a batch.
+F2D_DATASET: f2d_core.data.cache.Cache.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ EXPRESSION_ENCODER = io.Custom("F2D_EXPRESSION_ENCODER")
 EXPRESSION = io.Custom("F2D_EXPRESSION")
 FACES = io.Custom("F2D_FACES")
 SSTAR = io.Custom("F2D_SSTAR")
+DATASET = io.Custom("F2D_DATASET")
 # Core's own types, as plain sockets: the first exists only in newer hosts, the second would bring widgets.
 FACE_LANDMARKS = io.Custom("FACE_LANDMARKS")
 BOUNDING_BOX = io.Custom("BOUNDING_BOX")

@@ -45,14 +45,14 @@ def load_pipeline(
     file. device: the best there is by default. dtype of UNet and VAE: fp32 on the CPU, fp16 elsewhere; the text
     encoder stays fp32. Raises WeightsError, MismatchError, SettingsError, MissingPackageError.
     """
-    for package in ("diffusers", "transformers"):
-        _require_package(package)
+    require_packages()
+    place = _require_device(device)
     with quietly():
         pipe = _load(Path(model), str(model), tokenizer, allow_download)
         if tokenizer is not None:
             pipe.tokenizer = load_tokenizer(tokenizer)
         _check_family(pipe, model)
-        return _placed(pipe, device, dtype)
+        return _placed(pipe, place, dtype)
 
 
 def generate(
@@ -132,14 +132,27 @@ def load_tokenizer(folder: str | Path) -> Any:
     return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True, model_max_length=CHUNK_TOKENS)
 
 
-def _require_package(name: str) -> None:
+def require_packages() -> None:
+    """Raise MissingPackageError unless diffusers and transformers are installed."""
+    for name in ("diffusers", "transformers"):
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise MissingPackageError(
+                f"Making pictures without ComfyUI needs the package {name}, which is not installed: pip install "
+                '"face2diffusion[diffusers]". Encoding and export, and all nodes in ComfyUI, work without it.'
+            ) from error
+
+
+def _require_device(device: str | torch.device | None) -> torch.device:
+    """The device asked for, or the best there is. Raises SettingsError where it cannot be used."""
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        importlib.import_module(name)
-    except ImportError as error:
-        raise MissingPackageError(
-            f"Making pictures without ComfyUI needs the package {name}, which is not installed: pip install "
-            '"face2diffusion[diffusers]". Encoding and export, and all nodes in ComfyUI, work without it.'
-        ) from error
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for a device
+        raise SettingsError(f'The device "{device}" cannot be used here; expected cpu, cuda or mps.') from error
+    return torch.device(device)
 
 
 def _load(path: Path, name: str, tokenizer: str | Path | None, allow_download: bool) -> Any:
@@ -215,19 +228,12 @@ def _check_family(pipe: Any, model: str | Path) -> None:
         )
 
 
-def _placed(pipe: Any, device: str | torch.device | None, dtype: torch.dtype | None) -> Any:
-    device = torch.device(device or _best_device())
+def _placed(pipe: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
     dtype = dtype or (torch.float32 if device.type == "cpu" else torch.float16)
     pipe.unet.to(device, dtype)
     pipe.vae.to(device, dtype)
     pipe.text_encoder.to(device, torch.float32)  # S* is fp32; the text encoder is small enough to match it
     return pipe
-
-
-def _best_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def _sampling_pipeline(pipe: Any) -> Any:

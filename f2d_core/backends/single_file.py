@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ CLIP_HEAD_WIDTH = 64
 VAE_SCALING = 0.18215  # latents = encoded * this
 LATENT_REDUCTION = 8  # px per latent
 DEFAULT_SIDE_PX = 512
+_MISFIT = (KeyError, ValueError, RuntimeError, IndexError, StopIteration)  # from tensors that are missing or misshapen
 NOISE_SCHEDULE = {  # SD 1.x training
     "num_train_timesteps": 1000,
     "beta_start": 0.00085,
@@ -50,8 +51,8 @@ def load_single_file(path: Path) -> dict[str, Any]:
     from diffusers import AutoencoderKL, EulerAncestralDiscreteScheduler, UNet2DConditionModel
 
     return {
-        "unet": _converted(UNet2DConditionModel, path, _part(tensors, UNET), unet_config(_part(tensors, UNET, ""))),
-        "vae": _converted(AutoencoderKL, path, _part(tensors, VAE), vae_config(_part(tensors, VAE, ""))),
+        "unet": _converted(UNet2DConditionModel, path, tensors, UNET, unet_config),
+        "vae": _converted(AutoencoderKL, path, tensors, VAE, vae_config),
         "text_encoder": _text_encoder(path, text_tensors(tensors)),
         "scheduler": EulerAncestralDiscreteScheduler(**NOISE_SCHEDULE),
     }
@@ -62,7 +63,7 @@ def text_tensors(tensors: Tensors) -> dict[str, torch.Tensor]:
 
     Some programs write checkpoints without that part of the name, and older ones store the numbers 0 to 76 too.
     """
-    found = {key.removeprefix("text_model."): value for key, value in _part(tensors, TEXT, "").items()}
+    found = {key.removeprefix("text_model."): value for key, value in _part(tensors, TEXT).items()}
     return {key: value for key, value in found.items() if not key.endswith("position_ids")}
 
 
@@ -132,10 +133,9 @@ def _check_layout(path: Path, tensors: Tensors) -> None:
         )
 
 
-def _part(tensors: Tensors, prefix: str, rename: str | None = None) -> dict[str, torch.Tensor]:
-    """The tensors of one part in fp32; `rename` replaces the prefix."""
-    new = prefix if rename is None else rename
-    return {new + k.removeprefix(prefix): v.float() for k, v in tensors.items() if k.startswith(prefix)}
+def _part(tensors: Tensors, prefix: str) -> dict[str, torch.Tensor]:
+    """The tensors of one part, named without its prefix."""
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
 def _unet_levels(unet: Tensors) -> tuple[list[list[int]], list[bool]]:
@@ -164,24 +164,25 @@ def _count(tensors: Tensors, key: str) -> int:
     return number
 
 
-def _converted(model: type, path: Path, tensors: dict[str, torch.Tensor], config: dict[str, Any]) -> Any:
-    """A diffusers model from checkpoint-named tensors; diffusers renames them."""
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "config.json").write_text(json.dumps(config), encoding="utf-8")
-        try:
-            return model.from_single_file(tensors, config=folder, local_files_only=True)
-        except (KeyError, ValueError, RuntimeError, IndexError) as error:
-            raise WeightsError(_incomplete(path, model.__name__, error)) from error
+def _converted(model: Any, path: Path, tensors: Tensors, prefix: str, config: Callable[[Tensors], dict]) -> Any:
+    """The diffusers model of one part, fp32; diffusers does the renaming."""
+    part = {key: value for key, value in tensors.items() if key.startswith(prefix)}
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "config.json").write_text(json.dumps(config(_part(tensors, prefix))), encoding="utf-8")
+            return model.from_single_file(part, config=folder, local_files_only=True).float()
+    except _MISFIT as error:
+        raise WeightsError(_incomplete(path, model.__name__, error)) from error
 
 
 def _text_encoder(path: Path, tensors: dict[str, torch.Tensor]) -> Any:
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    model = CLIPTextModel(CLIPTextConfig(**text_config(tensors)))
-    prefix = "text_model." if hasattr(model, "text_model") else ""  # gone in transformers 5
     try:
+        model = CLIPTextModel(CLIPTextConfig(**text_config(tensors)))
+        prefix = "text_model." if hasattr(model, "text_model") else ""  # gone in transformers 5
         model.load_state_dict({prefix + key: value for key, value in tensors.items()})
-    except RuntimeError as error:
+    except _MISFIT as error:
         raise WeightsError(_incomplete(path, "text encoder", error)) from error
     return model.eval()
 

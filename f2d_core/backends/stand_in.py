@@ -14,7 +14,7 @@ import torch
 
 from ..constants import CHUNK_TOKENS, WORD_WIDTHS
 from ..testing import filled
-from .diffusers import load_tokenizer, quietly
+from .diffusers import load_tokenizer, quietly, require_packages
 from .single_file import LATENT_REDUCTION, NOISE_SCHEDULE, VAE_SCALING
 
 SIDE_PX = 256
@@ -42,7 +42,8 @@ _UNET = {
     "attention_head_dim": 8,
 }
 _VAE = {
-    "block_out_channels": [32, 32, 32, 32],
+    "block_out_channels": [16, 16, 32, 32],
+    "norm_num_groups": 16,
     "layers_per_block": 1,
     "down_block_types": ["DownEncoderBlock2D"] * 4,
     "up_block_types": ["UpDecoderBlock2D"] * 4,
@@ -53,7 +54,8 @@ _VAE = {
 
 
 def write_stand_in(folder: str | Path) -> Path:
-    """Write the model in diffusers layout (about 40 MB); the same files every time. Needs the extra `diffusers`."""
+    """Write the model in diffusers layout (about 40 MB); the same files every time. Raises MissingPackageError."""
+    require_packages()
     from diffusers import (
         AutoencoderKL,
         EulerAncestralDiscreteScheduler,

@@ -101,11 +101,14 @@ class DiffusersTextEncoder:
 
     def _run(self, rows: torch.Tensor) -> torch.Tensor:
         """rows: (n, 77, width) fp32 token embeddings -> (n, 77, width) fp32, after the final layer norm."""
-        weight = self._text_module().final_layer_norm.weight
-        embedded = (rows + self.position_embedding()).to(weight)
+        embedded = (rows + self.position_embedding()).to(self._text_module().final_layer_norm.weight)
+        return self._context(embedded).to("cpu", torch.float32)
+
+    def _context(self, embedded: torch.Tensor) -> torch.Tensor:
+        """embedded: (n, 77, width), token + position, where the model is -> the same after the final layer norm."""
         model = _with_embeddings(self._model, _Rows(embedded))
-        ids = torch.zeros(rows.shape[:2], dtype=torch.long, device=weight.device)  # only their shape is used
-        return model(input_ids=ids).last_hidden_state.to("cpu", torch.float32)
+        ids = torch.zeros(embedded.shape[:2], dtype=torch.long, device=embedded.device)  # only their shape is used
+        return model(input_ids=ids).last_hidden_state
 
     def _look_up(self, ids: Sequence[int]) -> torch.Tensor:
         table = self._text_module().embeddings.token_embedding.weight

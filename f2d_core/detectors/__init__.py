@@ -86,7 +86,7 @@ def auto_detector(folders: Iterable[str | Path]) -> Detector:
     weights = find_detector_weights(folders)
     lacking = {}
     for name in DETECTORS:
-        missing = [package for package in _PACKAGES[name] if importlib.util.find_spec(package) is None]
+        missing = [package for package in _PACKAGES[name] if not _is_installed(package)]
         if not missing and name in weights:
             try:
                 return build_detector(name, weights[name])
@@ -95,6 +95,10 @@ def auto_detector(folders: Iterable[str | Path]) -> Detector:
         else:
             lacking[name] = _lacking(name, missing, name in weights)
     raise _nothing_usable(lacking, folders)
+
+
+def _is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
 
 
 def _lacking(name: str, missing: list[str], has_file: bool) -> str:
@@ -112,5 +116,5 @@ def _nothing_usable(lacking: dict[str, str], folders: list[str | Path]) -> Missi
         f"No face detector can be used: {details}. Looked for files in {places}. "
         'Packages: pip install "face2diffusion[faces]". Ready crops and landmarks work without a detector.'
     )
-    installed = any(all(map(importlib.util.find_spec, packages)) for packages in _PACKAGES.values())
+    installed = any(all(map(_is_installed, packages)) for packages in _PACKAGES.values())
     return WeightsError(message) if installed else MissingPackageError(message)

@@ -7,7 +7,9 @@ weights from this project's own reader, which loads tensors only.
 from __future__ import annotations
 
 import math
+import warnings
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -31,13 +33,20 @@ def load(file: str | Path | None) -> FaceXLib:
     names = [name for key, name in _NETWORKS.items() if key in state]
     if not names:
         raise wrong_file(file, FaceXLib.name, f"key {next(iter(_NETWORKS))} is missing")
-    with torch.random.fork_rng(devices=[]):  # building it draws random weights; the user's seed stays as it is
-        network = retinaface.RetinaFace(network_name=names[0], device=torch.device("cpu"))
+    network = _build(retinaface, names[0])
     try:
         network.load_state_dict(state, strict=True)
     except (RuntimeError, TypeError) as error:
         raise wrong_file(file, FaceXLib.name, error) from error
     return FaceXLib(network.eval().requires_grad_(False))
+
+
+def _build(retinaface: ModuleType, name: str) -> torch.nn.Module:
+    # Building it draws random weights, which must not move the user's seed, and uses an old keyword of torchvision,
+    # which nobody but facexlib can mend.
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
+        return retinaface.RetinaFace(network_name=name, device=torch.device("cpu"))
 
 
 class FaceXLib:

@@ -20,8 +20,8 @@ _OUTPUTS = (9, 15)  # scores, boxes and points at 3 or 5 strides; 6 and 10 are n
 
 def load(file: str | Path | None) -> InsightFace:
     """Raises MissingPackageError without insightface or onnxruntime, WeightsError for a missing or other file."""
+    scrfd = import_package("insightface.model_zoo.scrfd", InsightFace.name)  # first: it turns onnxruntime's reports off
     onnxruntime = import_package("onnxruntime", InsightFace.name)
-    scrfd = import_package("insightface.model_zoo.scrfd", InsightFace.name)
     data = read_file(file, InsightFace.name)
     try:
         session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])

@@ -88,7 +88,7 @@ class TrainConfig:
         require_marker(self.marker)
         if not find_markers(self.template, [self.marker]):
             raise SettingsError(
-                f'The template "{self.template}" has no "{self.marker}", the place of S*; expected it as a word. Add it.'
+                f'The template "{self.template}" has no "{self.marker}", the place of S*; expected it as a word.'
             )
 
     @property
@@ -125,7 +125,7 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"Cannot read {path}: {error}. Expected a TOML file with settings: check the path.") from error
+        raise SettingsError(f"Cannot read {path}: {error}. Expected TOML: check the path.") from error
     return parse_toml(text, path.name)
 
 
@@ -138,10 +138,9 @@ def parse_toml(text: str, name: str) -> dict[str, Any]:
         raise SettingsError(f"{name} is not TOML: {error}. Expected lines such as batch = 32.") from error
 
 
-def to_toml(values: Mapping[str, Any], table: str = "") -> str:
-    """Text, whole numbers, numbers and truth values as TOML lines, under [table] if one is named."""
-    head = f"[{table}]\n" if table else ""
-    return head + "".join(f"{key} = {_toml_value(value)}\n" for key, value in values.items())
+def to_toml(values: Mapping[str, Any]) -> str:
+    """Text, whole numbers, numbers and truth values as TOML lines."""
+    return "".join(f"{key} = {_toml_value(value)}\n" for key, value in values.items())
 
 
 def as_values(config: TrainConfig) -> dict[str, Any]:

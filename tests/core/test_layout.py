@@ -15,7 +15,7 @@ import pytest
 
 REPO = Path(__file__).resolve().parents[2]
 CORE = "f2d_core"
-HOST_FILE = "nodes/host.py"
+HOST_FILES = {"nodes/host.py", "nodes/host_training.py"}
 
 # From the bottom up. A module may import from its own layer and from those below; a sub-package counts as one.
 LAYERS = (
@@ -160,20 +160,21 @@ def test_root_imports_nothing_at_module_top():
     assert [i.name for i in imports_of(REPO / "__init__.py") if i.at_top] == []
 
 
-def test_comfyui_is_named_in_one_file_only():
+def test_comfyui_is_named_in_the_host_files_only():
     for file in own_files():
-        if path_of(file) == HOST_FILE:
+        if path_of(file) in HOST_FILES:
             continue
         imported = {i.name.split(".")[0] for i in imports_of(file) if not i.relative}
         used = {node.id for node in ast.walk(tree_of(file)) if isinstance(node, ast.Name)}
         assert not (imported | used) & HOST_MODULES, path_of(file)
 
 
-def test_host_file_does_name_comfyui():
-    """Keeps the test above honest: the names it looks for are those that the host file uses."""
-    imported = {i.name.split(".")[0] for i in imports_of(REPO / HOST_FILE) if not i.relative}
+def test_host_files_do_name_comfyui():
+    """Keeps the test above honest: the names it looks for are those that the host files use."""
+    imported = {name: {i.name.split(".")[0] for i in imports_of(REPO / name)} for name in HOST_FILES}
 
-    assert {"comfy", "comfy_api", "folder_paths"} <= imported
+    assert {"comfy", "comfy_api", "folder_paths"} <= imported["nodes/host.py"]
+    assert all("comfy" in names for names in imported.values())
 
 
 def test_nothing_in_the_pack_can_download():

@@ -7,6 +7,7 @@ of this ring is skipped with one line that says how to get it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import shutil
 from pathlib import Path
@@ -144,3 +145,9 @@ def picture() -> Callable[[Server, Graph], np.ndarray]:
         return server.picture(shown)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def expected(server, face_to_image, picture) -> Callable[[str], np.ndarray]:
+    """expected(photo) -> the pixels that the shipped graph gives for it on the ordinary server, run once."""
+    return functools.cache(lambda photo: picture(server, face_to_image(server, photo)))

@@ -11,15 +11,15 @@ A, B = "0.jpg", "astronaut.png"
 INTERFACE = json.loads(base_directory.INTERFACE.read_text(encoding="utf-8"))
 
 
-def test_every_photo_gives_a_picture(server, face_to_image, picture, photo):
-    pixels = picture(server, face_to_image(server, photo))
+def test_every_photo_gives_a_picture(expected, photo):
+    pixels = expected(photo)
 
     assert pixels.shape == (128, 128, 3)
     assert pixels.std() > 10  # a picture, not a flat or nearly flat field
 
 
-def test_changing_the_face_changes_the_picture(server, golden, face_to_image, picture, photos):
-    pictures = [picture(server, face_to_image(server, file.name)) for file in sorted(photos.iterdir())]
+def test_changing_the_face_changes_the_picture(golden, expected, photos):
+    pictures = [expected(file.name) for file in sorted(photos.iterdir())]
 
     assert len(pictures) == 6
     for one, other in itertools.combinations(pictures, 2):
@@ -34,20 +34,20 @@ def test_full_size_of_the_shipped_graph(server, face_to_image, picture):
     assert picture(server, graph).shape == (512, 512, 3)
 
 
-def test_a_fresh_server_gives_the_same_bytes(server, start, face_to_image, picture):
+def test_a_fresh_server_gives_the_same_bytes(expected, start, face_to_image, picture):
     fresh = start()
 
-    assert np.array_equal(picture(fresh, face_to_image(fresh, B)), picture(server, face_to_image(server, B)))
+    assert np.array_equal(picture(fresh, face_to_image(fresh, B)), expected(B))
 
 
-def test_a_b_a_without_a_cache_gives_the_same_bytes_for_a(server, golden, start, face_to_image, picture):
+def test_a_b_a_without_a_cache_gives_the_same_bytes_for_a(golden, expected, start, face_to_image, picture):
     uncached = start("--cache-none")
 
     first, other, again = (picture(uncached, face_to_image(uncached, photo)) for photo in (A, B, A))
 
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
-    assert np.array_equal(first, picture(server, face_to_image(server, A)))
+    assert np.array_equal(first, expected(A))
 
 
 def test_oldest_supported_release(start, face_to_image, picture):
@@ -60,8 +60,8 @@ def test_oldest_supported_release(start, face_to_image, picture):
     assert pixels.std() > 10
 
 
-def test_install_path_with_spaces_and_letters_beyond_ascii(server, start, tmp_path, face_to_image, picture):
+def test_install_path_with_spaces_and_letters_beyond_ascii(expected, start, tmp_path, face_to_image, picture):
     """A copy of the pack in an odd place; the other servers of this ring load it through a symlink."""
     odd = start(base=tmp_path / "Büro, 2. Stock" / "肖像 base", link_pack=False)
 
-    assert np.array_equal(picture(odd, face_to_image(odd, B)), picture(server, face_to_image(server, B)))
+    assert np.array_equal(picture(odd, face_to_image(odd, B)), expected(B))

@@ -20,16 +20,15 @@ def _with_expression(graph, strength):
     return graph
 
 
-def test_expression_changes_the_picture_and_strength_0_does_not(server, face_to_image, picture):
-    plain = picture(server, face_to_image(server, PHOTO))
+def test_expression_changes_the_picture_and_strength_0_does_not(server, expected, face_to_image, picture):
     none = picture(server, _with_expression(face_to_image(server, PHOTO), 0.0))
     full = picture(server, _with_expression(face_to_image(server, PHOTO), 1.0))
 
-    assert np.array_equal(none, plain)
-    assert not np.array_equal(full, plain)
+    assert np.array_equal(none, expected(PHOTO))
+    assert not np.array_equal(full, expected(PHOTO))
 
 
-def test_faces_found_beforehand_give_the_same_picture(server, face_to_image, picture):
+def test_faces_found_beforehand_give_the_same_picture(server, expected, face_to_image, picture):
     graph = face_to_image(server, PHOTO)
     encode = workflows.inputs_of(graph, "F2DEncodeFace")
     graph["detect"] = {
@@ -38,4 +37,4 @@ def test_faces_found_beforehand_give_the_same_picture(server, face_to_image, pic
     }
     encode["faces"] = ["detect", 0]
 
-    assert np.array_equal(picture(server, graph), picture(server, face_to_image(server, PHOTO)))
+    assert np.array_equal(picture(server, graph), expected(PHOTO))

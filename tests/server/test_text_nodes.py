@@ -18,15 +18,14 @@ def _with_text_node(graph, class_type):
     return graph
 
 
-def test_stock_text_node_understands_the_marker(server, face_to_image, picture):
-    injected = picture(server, face_to_image(server, PHOTO))
+def test_stock_text_node_understands_the_marker(server, expected, face_to_image, picture):
     applied = picture(server, _with_text_node(face_to_image(server, PHOTO), "CLIPTextEncode"))
 
-    assert np.array_equal(applied, injected)
+    assert np.array_equal(applied, expected(PHOTO))
 
 
-def test_prompt_control_understands_the_marker(server, start, face_to_image, picture):
+def test_prompt_control_understands_the_marker(expected, start, face_to_image, picture):
     other = start(packs=[checkouts.prompt_control()])
     graph = _with_text_node(face_to_image(other, PHOTO), "PCTextEncode")
 
-    assert np.array_equal(picture(other, graph), picture(server, face_to_image(server, PHOTO)))
+    assert np.array_equal(picture(other, graph), expected(PHOTO))

@@ -1,7 +1,7 @@
 """Loading and sampling without ComfyUI, on a small stand-in model."""
 
-import importlib
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -203,10 +203,14 @@ def test_a_path_that_is_not_there_is_no_hub_id(name):
         load_pipeline(name, allow_download=True)
 
 
-def test_a_missing_package_is_named(monkeypatch):
-    def missing(name):
-        raise ModuleNotFoundError(name)
+@pytest.mark.parametrize("device", ["abacus", "cuda:99"])
+def test_a_device_that_is_not_there_is_refused(folder, device):
+    with pytest.raises(SettingsError, match=f'device "{device}" cannot be used'):
+        load_pipeline(folder, device=device)
 
-    monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(MissingPackageError, match=r"package diffusers.*face2diffusion\[diffusers\].*work without it"):
+
+@pytest.mark.parametrize("package", ["diffusers", "transformers"])
+def test_a_missing_package_is_named(monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingPackageError, match=rf"package {package}.*face2diffusion\[diffusers\].*work without it"):
         load_pipeline("anything")

@@ -215,6 +215,10 @@ def test_the_sizes_of_a_full_model_are_read_from_its_tensors():
         (TEXT, MismatchError, "no CLIP-L text encoder.*not SD 2.x, SDXL"),
         (VAE, WeightsError, "no autoencoder"),
         (f"{UNET}middle_block.0.in_layers.2", WeightsError, "UNet2DConditionModel is incomplete"),
+        (f"{UNET}out.2", WeightsError, "UNet2DConditionModel is incomplete"),
+        (f"{UNET}input_blocks.1.1", WeightsError, "UNet2DConditionModel is incomplete"),
+        (f"{VAE}encoder", WeightsError, "AutoencoderKL is incomplete"),
+        (f"{TEXT}text_model.encoder", WeightsError, "text encoder is incomplete"),
         (f"{TEXT}text_model.final_layer_norm", WeightsError, "text encoder is incomplete"),
     ],
 )

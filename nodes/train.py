@@ -1,0 +1,362 @@
+"""Train Mapping Network."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from ..f2d_core.constants import DEFAULT_CLASS_WORD, DEFAULT_TEMPLATE, INJECTIONS
+from ..f2d_core.errors import WeightsError
+from ..f2d_core.files import fresh_path, write_atomically
+from ..f2d_core.image import read_image
+from ..f2d_core.train import Report, TrainConfig, TrainResult, read_metrics, run_folder, train
+from ..f2d_core.train.config import AUTO, EDGES, PRECISIONS
+from ..f2d_core.train.losses import CGDR, VARIANTS
+from ..f2d_core.weights import read_weights
+from . import host, host_training, sockets
+from .host import io
+
+ENDING = ".safetensors"
+EVENT = "f2d.train"
+SECONDS_BETWEEN_EVENTS = 0.5
+AS_PREPARED, WITHOUT_EXPRESSION = "as prepared", "without"
+
+
+class TrainMapping(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return host.schema(
+            node_id="F2DTrainMapping",
+            display_name="Train Mapping Network",
+            description=(
+                "Trains a mapping network on your faces and your base model. Cancel whenever you like: all is saved,"
+                " and the same run name goes on. The finished mapping appears in Load Mapping Network."
+            ),
+            search_aliases=["face2diffusion", "training", "train face", "cgdr", "f_map", "mapping"],
+            is_output_node=True,
+            hidden=[io.Hidden.unique_id],
+            inputs=[*_model_inputs(), *_method_inputs(), *_run_inputs(), *_further_inputs()],
+            outputs=[
+                io.String.Output("file"),
+                sockets.MAPPING.Output("mapping"),
+                io.LossMap.Output("loss"),
+                io.Image.Output("preview"),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        clip,
+        dataset,
+        run_name,
+        steps,
+        batch,
+        learning_rate,
+        method,
+        words,
+        injection,
+        expression,
+        seed,
+        preview_every,
+        checkpoint_every,
+        preview_faces,
+        template,
+        class_word,
+        expression_drop,
+        mask_edge,
+        hold_out,
+        precision,
+        micro_batch,
+        gradient_checkpointing,
+        vae=None,
+        start_from=None,
+    ) -> io.NodeOutput:
+        config = TrainConfig(
+            variant=method,
+            words=words,
+            injection=injection,
+            template=template,
+            class_word=class_word,
+            expression=expression == AS_PREPARED and dataset.expression_width > 0,
+            expression_drop=expression_drop,
+            mask_edge=mask_edge,
+            start_from="" if start_from is None else str(start_from.path),
+            learning_rate=learning_rate,
+            batch=batch,
+            steps=steps,
+            seed=seed,
+            hold_out=hold_out,
+            precision=precision,
+            micro_batch=micro_batch or AUTO,
+            gradient_checkpointing=gradient_checkpointing,
+            checkpoint_every=checkpoint_every,
+            preview_every=preview_every,
+            preview_faces=preview_faces,
+        )
+        folder = run_folder(host_training.work_folder("runs"), run_name)
+        result = _train(model, clip, vae, dataset, config, folder, cls.hidden.unique_id)
+        return _outputs(result)
+
+
+def _model_inputs() -> list:
+    return [
+        io.Model.Input("model", tooltip="The base model, SD 1.x or 2.x, with or without LoRAs. It is not changed."),
+        io.Clip.Input("clip", tooltip="Its text encoder. It is not changed."),
+        sockets.DATASET.Input("dataset", tooltip="From Prepare Face Dataset."),
+        io.String.Input(
+            "run_name",
+            default="my mapping",
+            tooltip="The same name goes on where the run was; the settings must then be the same, steps may be more.",
+        ),
+    ]
+
+
+def _method_inputs() -> list:
+    return [
+        io.Int.Input("steps", default=100_000, min=1, max=10_000_000, tooltip="In all, those already done included."),
+        io.Int.Input(
+            "batch", default=32, min=1, max=4096, tooltip="Photos per step. Memory depends on micro_batch instead."
+        ),
+        io.Float.Input(
+            "learning_rate",
+            default=1e-5,
+            min=1e-7,
+            max=1.0,
+            step=1e-7,
+            tooltip="Of AdamW, constant. The paper's: 1e-5.",
+        ),
+        io.Combo.Input(
+            "method",
+            options=list(VARIANTS),
+            default=CGDR,
+            tooltip=(
+                "cgdr: the face learns from the photo, the rest from the base model, so that prompts keep working."
+                " masked: only the face counts. reconstruction: the whole photo."
+            ),
+        ),
+        io.Int.Input("words", default=2, min=1, max=75, tooltip="How many words a person becomes."),
+        io.Combo.Input(
+            "injection",
+            options=list(INJECTIONS),
+            default="token",
+            tooltip="token: exports are exact everywhere. sum: as the published mapping, to train it further.",
+        ),
+        io.Combo.Input(
+            "expression",
+            options=[AS_PREPARED, WITHOUT_EXPRESSION],
+            default=AS_PREPARED,
+            tooltip="Whether the mapping takes expressions. as prepared: if the data set has them.",
+        ),
+        io.Int.Input(
+            "seed",
+            default=0,
+            min=0,
+            max=2**63 - 1,
+            control_after_generate=False,
+            tooltip="Of everything random. The same seed and settings give the same mapping.",
+        ),
+    ]
+
+
+def _run_inputs() -> list:
+    return [
+        io.Int.Input(
+            "preview_every",
+            default=2000,
+            min=0,
+            max=10_000_000,
+            tooltip="Steps between previews; needs a VAE. 0: none.",
+        ),
+        io.Int.Input(
+            "checkpoint_every",
+            default=1000,
+            min=1,
+            max=10_000_000,
+            tooltip="Steps between saves. Cancelling saves as well.",
+        ),
+        *_advanced_inputs(),
+    ]
+
+
+def _advanced_inputs() -> list:
+    def advanced(make, name, **kwargs):
+        return host.newer(make, name, advanced=True, **kwargs)
+
+    return [
+        advanced(
+            io.Int.Input,
+            "preview_faces",
+            default=4,
+            min=1,
+            max=64,
+            tooltip="How many faces of the data set are drawn for a preview.",
+        ),
+        advanced(
+            io.String.Input,
+            "template",
+            default=DEFAULT_TEMPLATE,
+            tooltip="The prompt that is trained with; S* is the place of the person.",
+        ),
+        advanced(
+            io.String.Input,
+            "class_word",
+            default=DEFAULT_CLASS_WORD,
+            tooltip="What stands there instead when the base model is asked for the rest of the picture.",
+        ),
+        advanced(
+            io.Float.Input,
+            "expression_drop",
+            default=0.2,
+            min=0.0,
+            max=0.99,
+            step=0.05,
+            tooltip="How often the expression is left out, so that the mapping works without one.",
+        ),
+        advanced(io.Combo.Input, "mask_edge", options=list(EDGES), default=EDGES[0], tooltip="Edge of the mask."),
+        advanced(
+            io.Int.Input,
+            "hold_out",
+            default=0,
+            min=0,
+            max=1_000_000,
+            tooltip="Photos at the end of the data set that are only validated on.",
+        ),
+        advanced(
+            io.Combo.Input,
+            "precision",
+            options=list(PRECISIONS),
+            default=AUTO,
+            tooltip="What the UNet calculates in. auto: bf16 where the GPU has it.",
+        ),
+        advanced(
+            io.Int.Input,
+            "micro_batch",
+            default=0,
+            min=0,
+            max=4096,
+            tooltip="Photos through the UNet at once: more is faster and takes more memory. 0: as many as fit.",
+        ),
+        advanced(
+            io.Boolean.Input,
+            "gradient_checkpointing",
+            default=False,
+            tooltip="A fifth of the memory for a third more time. Seldom needed from 8 GB on.",
+        ),
+    ]
+
+
+def _further_inputs() -> list:
+    return [
+        io.Vae.Input("vae", optional=True, tooltip="For preview pictures."),
+        sockets.MAPPING.Input(
+            "start_from",
+            optional=True,
+            tooltip="A mapping to train further, from Load Mapping Network. Set its injection.",
+        ),
+    ]
+
+
+def _outputs(result: TrainResult) -> io.NodeOutput:
+    """file, mapping, loss, preview."""
+    folder = result.folder
+    file = _publish(result.mapping, folder.name)
+    picture = _newest_picture(folder)
+    losses = [row["loss"] for row in read_metrics(folder) if row["kind"] == "train"]
+    told = f"{result.step} steps done. Load Mapping Network lists the mapping as {file} (press R)."
+    pictures = host_training.saved_images(list(dict.fromkeys((picture, folder / "loss.png"))))
+    shown = {**pictures, **host.ui.PreviewText(told).as_dict()}
+    preview = sockets.image([read_image(picture)])
+    return io.NodeOutput(file, host.load(file, "mapping"), {"loss": losses}, preview, ui=shown)
+
+
+def _train(model, clip, vae, dataset, config: TrainConfig, folder: Path, node_id: str | None) -> TrainResult:
+    """All steps, or the host's interruption once everything is saved."""
+    watch = _Watch(folder.name, node_id, config.steps)
+    with host_training.training_models(model, clip, config.precision, config.gradient_checkpointing) as models:
+        result = train(
+            models.parts(vae),
+            dataset,
+            config,
+            folder,
+            progress=watch.progress,
+            should_stop=models.cancellation,
+            on_preview=watch.preview,
+        )
+    if not result.finished:
+        models.cancellation.raise_if_requested()
+    return result
+
+
+class _Watch:
+    """What the trainer tells, as the host shows it."""
+
+    def __init__(self, run: str, node_id: str | None, steps: int):
+        self._host = host_training.Watch(EVENT, node_id, steps)
+        self._run = run
+        self._picture: Image.Image | None = None
+        self._told = 0.0
+
+    def preview(self, pictures: torch.Tensor) -> None:
+        """pictures: (n, 3, H, W) in [-1, 1]."""
+        row_01 = (torch.cat(tuple(pictures), dim=2).clamp(-1, 1) + 1) / 2
+        self._picture = Image.fromarray((row_01 * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy())
+
+    def progress(self, report: Report) -> None:
+        now, result = time.monotonic(), report.result
+        if now - self._told >= SECONDS_BETWEEN_EVENTS or result.step == report.steps:
+            self._told = now
+            self._host.tell(_line(report), _facts(report, self._run))
+        self._host.bar(result.step, report.steps, self._picture)
+
+
+def _line(report: Report) -> str:
+    result = report.result
+    return (
+        f"step {result.step} of {report.steps}: loss {result.loss:.4f} (face {result.foreground:.4f}, rest"
+        f" {result.background:.4f}), {report.images_per_s:.1f} photos/s, {_duration(report.seconds_left)} left"
+    )
+
+
+def _facts(report: Report, run: str) -> dict:
+    return {
+        "run": run,
+        "steps": report.steps,
+        **{name: getattr(report.result, name) for name in ("step", "loss", "foreground", "background")},
+        "images_per_s": report.images_per_s,
+        "seconds_left": report.seconds_left,
+        "validation": None if report.validation is None else dict(report.validation),
+    }
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 1 else f"{seconds:.0f} s"
+
+
+def _publish(mapping: Path, stem: str) -> str:
+    """Copy a mapping into models/face2diffusion, once, and never over another file. Its name there."""
+    folder, made = host.model_folders()[0], read_weights(mapping, "mapping")
+    for path in sorted(folder.glob(f"{stem}*{ENDING}")):
+        if _same_mapping(path, made):
+            return path.name
+    path = fresh_path(folder, stem, ENDING)
+    return write_atomically(path, lambda temporary: shutil.copyfile(mapping, temporary)).name
+
+
+def _same_mapping(path: Path, made) -> bool:
+    try:
+        other = read_weights(path)
+    except WeightsError:  # somebody else's file
+        return False
+    return (other.sha256, other.metadata) == (made.sha256, made.metadata)
+
+
+def _newest_picture(folder: Path) -> Path:
+    """The newest preview; the loss curve where there is none."""
+    return max((folder / "previews").glob("*.png"), default=folder / "loss.png")

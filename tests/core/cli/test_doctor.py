@@ -1,0 +1,48 @@
+"""The report and the self-test."""
+
+import pytest
+import torch
+
+from f2d_core.cli import doctor, self_test
+from f2d_core.weights import file_sha256
+
+
+def test_the_report(f2d, weights, tmp_path):
+    (weights / "notes.txt").write_text("not a weight file")
+    code, out, err = f2d("doctor", "--models", weights)
+    assert code == 0, out + err
+    assert f"torch {torch.__version__.split('+')[0]}" in out and "Optional packages" in out
+    assert f"MSID encoder (Face2Diffusion): {weights / 'msid.safetensors'}" in out
+    assert file_sha256(weights / "mapping.safetensors") in out and "licence: test only" in out
+    assert "YuNet face detector: not found. Put yunet_n_640_640.onnx" in out and "Apache-2.0" in out
+    assert out.rstrip().endswith("Self-test: passed (small networks, from a crop to words in a prompt)")
+
+
+def test_a_known_hash_is_recognised(f2d, yunet_file):
+    _, out, _ = f2d("doctor", "--models", yunet_file.parent)
+    assert "25a606a145a5b6d7271ae138fbd00eba91dad8b83222ae3f2c7ecd0f4a7b0e31 (as published)" in out
+
+
+def test_without_a_model_folder_it_says_how_to_name_one(f2d, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COMFYUI_PATH", raising=False)
+    assert "looked for in no folder (give --models DIR, or set COMFYUI_PATH)" in f2d("doctor")[1]
+
+
+def test_the_folders_of_a_host_are_found(f2d, tmp_path, monkeypatch):
+    (tmp_path / "models" / "face2diffusion").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path.parent)
+    monkeypatch.setenv("COMFYUI_PATH", str(tmp_path))
+    assert f"looked for in {tmp_path / 'models' / 'face2diffusion'}" in f2d("doctor")[1]
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setattr(doctor, "_version", lambda package: None)
+    assert "  detector facexlib: not installed (facexlib)" in list(doctor._packages())
+
+
+@pytest.mark.parametrize("name", ["EXPECTED_CROP_MEAN", "EXPECTED_VECTOR_NORM"])
+def test_a_wrong_number_fails_the_self_test(f2d, monkeypatch, tmp_path, name):
+    monkeypatch.setattr(self_test, name, getattr(self_test, name) * 1.001)
+    code, out, _ = f2d("doctor", "--models", tmp_path)
+    assert code == 1 and "this installation computes something else" in out
