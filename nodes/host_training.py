@@ -353,7 +353,8 @@ class Denoiser:
         x = z_t.to(torch.float32) * (1 + sigma**2).sqrt()
         flat = sigma.flatten()
         options = {**self._options, "sigmas": flat, "cond_or_uncond": [0]}
-        x_0 = self._model.model.apply_model(x, flat, c_crossattn=context.to(self.device), transformer_options=options)
+        inputs = {"c_crossattn": context.to(self.device), "transformer_options": options}
+        x_0 = self._cancellation.finish(self._model.model.apply_model, x, flat, **inputs)
         return ((x - x_0) / sigma).to(z_t.dtype)
 
     def _sigma(self, t: torch.Tensor) -> torch.Tensor:

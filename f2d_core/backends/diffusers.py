@@ -28,6 +28,7 @@ __all__ = ["Conditioning", "DiffusersTextEncoder", "generate", "load_pipeline", 
 
 STEPS = 30  # official inference: Euler ancestral, 30 steps, guidance 7
 GUIDANCE = 7.0
+_MOST = 2**32 - 1  # of seeds, as other programs have it; nobody needs more steps or pictures
 
 
 def load_pipeline(
@@ -74,8 +75,9 @@ def generate(
     of 8, the model's own by default. progress counts steps over all pictures. Raises SettingsError.
     """
     width, height = _require_size(pipe, size)
-    _require_at_least_one("-n", n)
-    _require_at_least_one("steps", steps)
+    _require_whole("-n", n, least=1)
+    _require_whole("steps", steps, least=1)
+    _require_whole("seed", seed, least=0)
     encoder = DiffusersTextEncoder(pipe.text_encoder, pipe.tokenizer)
     negative = negative or encoder.encode("")
     chunks = max(conditioning.chunks, negative.chunks)
@@ -274,6 +276,6 @@ def _require_size(pipe: Any, size: tuple[int, int] | None) -> tuple[int, int]:
     return size
 
 
-def _require_at_least_one(name: str, value: int) -> None:
-    if value < 1:
-        raise SettingsError(f"{name} is {value}; expected a whole number of at least 1.")
+def _require_whole(name: str, value: int, least: int) -> None:
+    if not least <= value <= _MOST:
+        raise SettingsError(f"{name} is {value}; expected a whole number from {least} to {_MOST}.")

@@ -30,6 +30,7 @@ CLIP_HEAD_WIDTH = 64
 VAE_SCALING = 0.18215  # latents = encoded * this
 LATENT_REDUCTION = 8  # px per latent
 DEFAULT_SIDE_PX = 512
+_TRAINING_ONLY = f"{VAE}loss."  # in some old files
 _MISFIT = (KeyError, ValueError, RuntimeError, IndexError, StopIteration)  # from tensors that are missing or misshapen
 NOISE_SCHEDULE = {  # SD 1.x training
     "num_train_timesteps": 1000,
@@ -166,13 +167,17 @@ def _count(tensors: Tensors, key: str) -> int:
 
 def _converted(model: Any, path: Path, tensors: Tensors, prefix: str, config: Callable[[Tensors], dict]) -> Any:
     """The diffusers model of one part, fp32; diffusers does the renaming."""
-    part = {key: value for key, value in tensors.items() if key.startswith(prefix)}
+    part = {key: value for key, value in tensors.items() if key.startswith(prefix) and _TRAINING_ONLY not in key}
     try:
         with tempfile.TemporaryDirectory() as folder:
             Path(folder, "config.json").write_text(json.dumps(config(_part(tensors, prefix))), encoding="utf-8")
-            return model.from_single_file(part, config=folder, local_files_only=True).float()
+            loaded = model.from_single_file(part, config=folder, local_files_only=True).float()
     except _MISFIT as error:
         raise WeightsError(_incomplete(path, model.__name__, error)) from error
+    used, given = (sum(value.numel() for value in values) for values in (loaded.parameters(), part.values()))
+    if used != given:  # diffusers only warns of what it leaves out
+        raise WeightsError(_incomplete(path, model.__name__, f"{given:,} numbers, of which the model takes {used:,}"))
+    return loaded
 
 
 def _text_encoder(path: Path, tensors: dict[str, torch.Tensor]) -> Any:
@@ -187,6 +192,6 @@ def _text_encoder(path: Path, tensors: dict[str, torch.Tensor]) -> Any:
     return model.eval()
 
 
-def _incomplete(path: Path, part: str, error: Exception) -> str:
+def _incomplete(path: Path, part: str, error: object) -> str:
     reason = " ".join(str(error).split())[:200]
     return f"{path.name}: the {part} is incomplete or of another kind ({reason}). Expected SD 1.x: get the file again."

@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code. Leaves by SystemExit for --help and bad options, as argparse does."""
     arguments = parse(argv)
     try:
-        return importlib.import_module(f".{arguments.command}", __name__).run(arguments) or 0
+        return importlib.import_module(f".{arguments.command.replace('-', '_')}", __name__).run(arguments) or 0
     except F2DError as error:
         return _say(error, USER_ERROR)
     except KeyboardInterrupt:

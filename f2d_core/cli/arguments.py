@@ -6,9 +6,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from ..constants import DEFAULT_MARKER
+from ..constants import DEFAULT_MARKER, DEFAULT_TEMPLATE
 
 _DESCRIPTION = "Face2Diffusion: a face photo becomes S*, a word for the prompts of any Stable Diffusion 1.x model."
 _EPILOG = (
@@ -222,12 +222,72 @@ def _demo(parser: argparse.ArgumentParser) -> None:
     _model(parser, required=False)
 
 
+def _train_mapping(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", nargs="?", type=Path, metavar="CONFIG", help="a TOML file with settings")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, on top of the file; repeatable"
+    )
+    parser.add_argument("--defaults", action="store_true", help="print a file with every setting, and stop")
+
+
+def _prepare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="photos of faces, in sub-folders too")
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="CACHE", help="a folder: a new one, or one to go on with"
+    )
+    parser.add_argument("--msid", required=True, type=Path, metavar="FILE", help="MSID encoder, e.g. msid.pt")
+    parser.add_argument(
+        "--model",
+        required=True,
+        type=Path,
+        metavar="DIR|FILE",
+        help="the Stable Diffusion 1.x to be trained on: a diffusers folder or a single file",
+    )
+    parser.add_argument("--expression-encoder", type=Path, metavar="FILE", help="e.g. epoch_20.pth of Deep3DFaceRecon")
+    parser.add_argument(
+        "--caption", default=DEFAULT_TEMPLATE, help="of photos without a .txt beside them (default: %(default)s)"
+    )
+    parser.add_argument("--device", help="cpu, cuda … (default: cuda if there is one)")
+    parser.add_argument("--batch", type=int, default=4, metavar="N", help="photos at once (default: 4)")
+    _masks(parser)
+    _crops(parser)
+
+
+def _masks(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("which part of a picture is the person")
+    source = group.add_mutually_exclusive_group(required=True)
+    source.add_argument("--parser", type=Path, metavar="FILE", help="face parser, e.g. parsing_bisenet.pth")
+    source.add_argument(
+        "--masks", type=Path, metavar="DIR", help="ready masks: as large as the photos, named alike, face white"
+    )
+    _setting(group, "--mask", help="face (default), face_no_glasses, face_hair, head")
+    _setting(group, "--hard-mask", action="store_true", help="without a soft edge")
+
+
+def _crops(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("how photos are cropped")
+    _setting(group, "--size", type=int, metavar="PX", help="of the square pictures (default: 512)")
+    _setting(group, "--already-cropped", action="store_true", help="the photos are FFHQ-style crops, taken whole")
+    _setting(group, "--max-outside", type=float, metavar="0..1", help="of a crop that may be missing (default: 0.3)")
+    _setting(group, "--max-enlargement", type=float, metavar="X", help="smaller faces are left out (default: 2)")
+    group.add_argument("--detector", default="auto", metavar="NAME", help="see `encode --help`")
+    group.add_argument("--detector-weights", type=Path, metavar="FILE", help="see `encode --help`")
+    _setting(group, "--threshold", type=float, metavar="0..1", help="how sure the detector must be (default: 0.6)")
+
+
+def _setting(group: argparse._ArgumentGroup, name: str, **options: Any) -> None:
+    """An option that is absent unless given, so that its default stands in one place, the settings."""
+    group.add_argument(name, default=argparse.SUPPRESS, **options)
+
+
 _COMMANDS = {
     "encode": ("face photos become identity files (S*)", _encode),
     "generate": ("pictures of people in prompts", _generate),
+    "prepare": ("a folder of face photos becomes a data set to train on", _prepare),
     "export": ("an identity becomes a plain textual-inversion embedding", _export),
     "inspect": ("what a file is: sizes, metadata, hashes", _inspect),
     "convert": ("a published .pt or .pth file becomes safetensors", _convert),
+    "train-mapping": ("train a mapping network on prepared photos, on many GPUs with torchrun", _train_mapping),
     "doctor": ("versions, weights and a self-test", _doctor),
     "demo": ("the whole way from a photo to a picture, with small stand-ins for missing weights", _demo),
 }

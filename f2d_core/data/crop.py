@@ -114,7 +114,8 @@ def cut(rgb: np.ndarray, square: Square, size: int) -> np.ndarray:
     if (overshoot > 0).any():
         weight = np.clip(overshoot / (_BLUR_RAMP * square.side_px), 0, 1)
         crop = torch.lerp(crop, _blurred(crop, size), torch.from_numpy(weight).to(crop))
-    return crop[0].clamp(0, 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    levels = np.rint(np.clip(crop[0].numpy(), 0, 255)).astype(np.uint8)
+    return np.ascontiguousarray(levels.transpose(1, 2, 0))
 
 
 def cut_mask(mask: np.ndarray, square: Square, size: int) -> np.ndarray:
@@ -130,16 +131,15 @@ def _resampled(picture: np.ndarray, square: Square, size: int, beyond: str) -> t
     fine as those, then reduced: so no detail of the photo turns into a pattern.
     """
     window, corner = _window(picture, square)
-    pixels = torch.from_numpy(np.ascontiguousarray(window)).permute(2, 0, 1)[None].float()
+    pixels = torch.from_numpy(np.ascontiguousarray(window.transpose(2, 0, 1), np.float32))[None]
     reduce = max(1, int(square.side_px / (_MOST_FINE * size)))
     if reduce > 1:
         pixels = F.avg_pool2d(pixels, reduce, ceil_mode=True, count_include_pad=False)
     fine = size * max(1, math.ceil(square.side_px / (reduce * size)))
     extent = np.array([pixels.shape[3], pixels.shape[2]]) * reduce
     grid = (square.positions(fine) - corner + 0.5) * (2 / extent) - 1
-    read = F.grid_sample(
-        pixels, torch.from_numpy(grid).float()[None], mode="bicubic", padding_mode=beyond, align_corners=False
-    )
+    places = torch.from_numpy(grid.astype(np.float32))[None]
+    read = F.grid_sample(pixels, places, mode="bicubic", padding_mode=beyond, align_corners=False)
     return read if fine == size else F.interpolate(read, size=(size, size), mode="bicubic", antialias=True)
 
 

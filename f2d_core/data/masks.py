@@ -82,17 +82,15 @@ def _runs(region: np.ndarray) -> np.ndarray:
 
 
 def _links(run: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of runs that touch, upper and lower."""
+    """Numbers of runs that touch, upper and lower; a few of the pairs may come more than once."""
     width = run.shape[1]
-    pairs = [
-        np.stack(
-            [run[:-1, max(0, -dx) : width - max(0, dx)].ravel(), run[1:, max(0, dx) : width - max(0, -dx)].ravel()]
-        )
-        for dx in (-1, 0, 1)
-    ]
-    both = np.concatenate(pairs, axis=1)
-    both = np.unique(both[:, (both >= 0).all(axis=0)], axis=1)
-    return both[0], both[1]
+    links = []
+    for dx in (-1, 0, 1):
+        pair = np.stack([run[:-1, max(0, -dx) : width - max(0, dx)], run[1:, max(0, dx) : width - max(0, -dx)]])
+        pair = pair[:, (pair >= 0).all(axis=0)]
+        changes = (pair[:, 1:] != pair[:, :-1]).any(axis=0)
+        links.append(pair[:, np.concatenate([np.ones(min(1, pair.shape[1]), bool), changes])])
+    return tuple(np.concatenate(links, axis=1))
 
 
 def _box_area(shape: tuple[int, int], box: Box) -> np.ndarray:

@@ -103,7 +103,7 @@ class MappingTask:
 
     def fixed(self, images: Sequence[int], timesteps: Sequence[int]) -> Batch:
         """Samples for validation: the same latents and noise for the same image and t, no flip, no dropout."""
-        samples = self.data.batch(images, [False] * len(images))
+        samples = self.data.batch(list(images), [False] * len(images))
         seed = self.config.seed
         pairs = zip(images, timesteps, strict=True)
         noise = torch.cat([normals(seed, VALIDATION, image, [t], self.latent_shape) for image, t in pairs])

@@ -10,6 +10,7 @@ from f2d_core.mapping import build_mapping
 from f2d_core.msid import MSIDConfig, build_msid
 from f2d_core.packed import can_pack, pack_for_cpu
 from f2d_core.testing import tiny_mapping_state_dict, tiny_msid_state_dict, tiny_recon_state_dict
+from tests.support.casting import CastingOperations
 
 EARLY = MSIDConfig(image_size=48, patch=16, width=96, depth=4, heads=3, mlp=40, levels=(0, 2))
 
@@ -55,6 +56,16 @@ def test_the_mapping_gives_the_same(batch):
     assert largest_difference(twin(v_id), mapping(v_id)) < 1e-5
     assert largest_difference(twin(v_id, v_exp, mask), mapping(v_id, v_exp, mask)) < 1e-5
     assert largest_difference(twin(v_id, v_exp), mapping(v_id, v_exp)) < 1e-5
+
+
+@needs_onednn
+def test_a_hosts_layers_can_be_packed():
+    encoder = build_msid(tiny_msid_state_dict(), CastingOperations)
+
+    twin = pack_for_cpu(encoder)
+
+    assert twin is not encoder
+    assert largest_difference(twin(faces(2)), encoder(faces(2))) < 1e-5
 
 
 @needs_onednn

@@ -21,10 +21,15 @@ DISPLAY_NAMES = {
     "F2DSaveSStar": "Save S*",
     "F2DLoadSStar": "Load S*",
     "F2DExportEmbedding": "Export S* as Embedding",
+    "F2DPrepareDataset": "Prepare Face Dataset",
+    "F2DTrainMapping": "Train Mapping Network",
 }
-OWN_SOCKETS = {"F2D_MSID", "F2D_MAPPING", "F2D_EXPRESSION_ENCODER", "F2D_EXPRESSION", "F2D_FACES", "F2D_SSTAR"}
+OWN_SOCKETS = {
+    *("F2D_MSID", "F2D_MAPPING", "F2D_EXPRESSION_ENCODER", "F2D_EXPRESSION", "F2D_FACES", "F2D_SSTAR"),
+    "F2D_DATASET",
+}
 CORE_SOCKETS = {
-    *("IMAGE", "CLIP", "CONDITIONING", "FACE_LANDMARKS", "BOUNDING_BOX"),
+    *("IMAGE", "MODEL", "CLIP", "VAE", "CONDITIONING", "FACE_LANDMARKS", "BOUNDING_BOX", "LOSS_MAP"),
     *("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"),
 }
 # What saved workflows rely on: written down once and only ever added to (see test_interface_is_frozen).

@@ -131,7 +131,13 @@ def test_sampling_leaves_the_pipeline_as_it_was(pipe, encoder):
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"size": (60, 64)}, "60x64.*multiples of 8"), ({"n": 0}, "-n is 0"), ({"steps": 0}, "steps is 0")],
+    [
+        ({"size": (60, 64)}, "60x64.*multiples of 8"),
+        ({"n": 0}, "-n is 0"),
+        ({"steps": 0}, "steps is 0"),
+        ({"seed": 2**70}, "seed is.*0 to 4294967295"),
+        ({"seed": -1}, "seed is -1"),
+    ],
 )
 def test_settings_out_of_range(pipe, encoder, settings, message):
     with pytest.raises(SettingsError, match=message):

@@ -12,7 +12,7 @@ from f2d_core.image import read_image, rgb_sha256, write_png
 from f2d_core.networks import load_network
 from f2d_core.s_star import load_s_star
 
-from .conftest import POINTS
+POINTS = [[80.0, 90.0], [140.0, 88.0], [111.0, 125.0], [85.0, 160.0], [138.0, 158.0]]  # of the fixture `landmarks`
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def oval_scores(pixels: torch.Tensor) -> torch.Tensor:
     scores = torch.zeros(len(pixels), 19, 512, 512)
     scores[:, 0] = 0.5
     scores[:, 17, :140] = 0.8
-    scores[:, 1] = (((x - 256) / 120) ** 2 + ((y - 280) / 150) ** 2 < 1).float()
+    scores[:, 1] = (((x - 255.5) / 120) ** 2 + ((y - 280) / 150) ** 2 < 1).float()
     return scores
 
 

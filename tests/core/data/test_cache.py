@@ -20,8 +20,10 @@ MODELS = {
     "parser": "d" * 64,
 }
 
+SETTINGS = PrepareSettings(size=64)
 
-def write(folder, count=6, settings=PrepareSettings(size=64), side=8, widths=(6, 4)):
+
+def write(folder, count=6, settings=SETTINGS, side=8, widths=(6, 4)):
     """A cache of random values, photos in an order other than that of their names."""
     random = np.random.RandomState(0)
     arrays = {

@@ -17,6 +17,7 @@ from f2d_core.data.crop import crop_face, ffhq_square
 from f2d_core.data.masks import face_region, to_latent
 from f2d_core.data.prepare import prepare
 from f2d_core.data.settings import PrepareSettings
+from f2d_core.detect import Face
 from f2d_core.detectors import build_detector
 from f2d_core.encode import expression_features, identity_features
 from f2d_core.errors import CacheError, ImageError, MismatchError, NoFaceError, OutputError, SettingsError
@@ -183,14 +184,12 @@ def test_small_faces_and_faces_at_the_edge_are_left_out(photos, tmp_path, models
     shutil.rmtree(photos)
     photos.mkdir()
     Image.fromarray(read).save(photos / "0.png")
-    models.detector.detect = lambda rgb, threshold: [replace_points(rgb)]
-    with pytest.raises(NoFaceError, match="too near the edge: 4.% of its square"):
+    models.detector.detect = lambda rgb, threshold: [face_at_the_left_edge(rgb)]
+    with pytest.raises(NoFaceError, match="too near the edge: 37% of its square"):
         prepare(photos, tmp_path / "edge", models, PrepareSettings(size=SIZE))
 
 
-def replace_points(rgb):
-    from f2d_core.detect import Face
-
+def face_at_the_left_edge(rgb):
     points = np.array([(0, 70), (32, 70), (16, 86), (3, 102), (29, 102)], np.float64)
     return Face((0.0, 40.0, 40.0, 120.0), points, 0.9)
 
