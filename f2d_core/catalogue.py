@@ -42,7 +42,8 @@ PUBLISHED = {
             85.8,
             _FACE2DIFFUSION,
             False,
-            "https://drive.google.com/file/d/1DjUf-ib612SDDt86TRlsDkHqXTeYx030 (linked from github.com/mapooon/Face2Diffusion)",
+            "https://drive.google.com/file/d/1DjUf-ib612SDDt86TRlsDkHqXTeYx030 "
+            "(linked from github.com/mapooon/Face2Diffusion)",
         ),
         Published(
             "mapping",
@@ -51,7 +52,8 @@ PUBLISHED = {
             48.0,
             _FACE2DIFFUSION,
             False,
-            "https://drive.google.com/file/d/1Lf_mwMgme_HVYJCkViGr4TfGOfKw9PhE (linked from github.com/mapooon/Face2Diffusion)",
+            "https://drive.google.com/file/d/1Lf_mwMgme_HVYJCkViGr4TfGOfKw9PhE "
+            "(linked from github.com/mapooon/Face2Diffusion)",
         ),
         Published(
             "recon",

@@ -31,7 +31,7 @@ class Crop:
 
 @dataclass(frozen=True)
 class Expression:
-    """Reference expressions. v_exp: (n, 64) fp32. strength: 0 is "no expression", 1 the reference, above exaggerates."""
+    """Reference expressions. v_exp: (n, 64) fp32. strength: 0 is "no expression", 1 the reference, more exaggerates."""
 
     v_exp: torch.Tensor
     encoder_sha256: str

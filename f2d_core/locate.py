@@ -1,4 +1,4 @@
-"""Which face of each picture is meant, from a detector, from ready faces, or inside a box; and what to do without one."""
+"""Which face of each picture is meant (by order, or inside a box), and what to do with pictures that have none."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from .errors import WeightsError
 from .expression import build_expression
 from .mapping import build_mapping
 from .msid import build_msid
+from .packed import pack_for_cpu
 from .weights import Weights, read_weights
 
 _BUILDERS = {"msid": build_msid, "mapping": build_mapping, "recon": build_expression}
@@ -50,19 +51,20 @@ def load_network(
     """Load "msid", "mapping" or "recon" from a file.
 
     operations: the layer classes (torch.nn, or a host's that cast and move weights). place: turns the module into
-    the callable that runs it; without it the module itself is called, in inference mode. Raises WeightsError.
+    the callable that runs it; without it the module runs on the CPU. Raises WeightsError.
     """
     weights = read_weights(path, expect=kind)
     try:
         module = _BUILDERS[kind](weights.state_dict, operations)
     except WeightsError as error:
         raise WeightsError(f"{weights.path.name}: {error}") from error
-    run = (place or _plain)(module)
+    run = (place or on_cpu)(module)
     return Network(module, run, weights.sha256, _licence(weights), _facts(weights), weights.path)
 
 
-def _plain(module: torch.nn.Module) -> Callable[..., torch.Tensor]:
-    return torch.inference_mode()(module)
+def on_cpu(module: torch.nn.Module) -> Callable[..., torch.Tensor]:
+    """The module as a function for inference on the CPU, as fast as this machine allows."""
+    return torch.inference_mode()(pack_for_cpu(module))
 
 
 def _licence(weights: Weights) -> str:

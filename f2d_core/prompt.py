@@ -47,7 +47,7 @@ def require_marker(marker: str) -> str:
     marker = marker.strip()
     if not marker or len(marker) > _MAX_MARKER or _FORBIDDEN.search(marker) or _is_number(marker):
         raise PromptError(
-            f'"{marker}" cannot be a marker: use a word of 1 to {_MAX_MARKER} characters without ( ) : \\ that is not a '
+            f'"{marker}" cannot be a marker: use a word of 1 to {_MAX_MARKER} characters without ( ) : \\ that is no '
             "number, for example S* or anna."
         )
     return marker

@@ -94,7 +94,8 @@ def load_s_star(path: str | Path) -> SStar:
     tensors, metadata = read_tensors(path)
     if metadata.get("format") != IDENTITY_FORMAT or "s_star" not in tensors:
         raise WeightsError(
-            f'{path.name} is {describe(tensors)}, expected an identity file made by "Save S*" or `encode`. Choose such a file.'
+            f'{path.name} is {describe(tensors)}, expected an identity file made by "Save S*" or '
+            "`encode`. Choose such a file."
         )
     version = metadata.get("format_version", "")
     if not version.isdigit() or int(version) > IDENTITY_FORMAT_VERSION:
@@ -143,8 +144,8 @@ def embedding_vectors(
     last = CHUNK_TOKENS - 1 - s_star.words
     if position_embedding is None or position is None:
         raise SettingsError(
-            f'{s_star.title}: an S* of the "sum" convention is exact at one position only. Give the position of its first '
-            f"word in the prompt (1 to {last}) and the text encoder it will be used with."
+            f'{s_star.title}: an S* of the "sum" convention is exact at one position only. Give the position of its '
+            f"first word in the prompt (1 to {last}) and the text encoder it will be used with."
         )
     if not 1 <= position <= last:
         raise SettingsError(
@@ -168,7 +169,7 @@ def export_deviation(s_star: SStar, position_embedding: torch.Tensor, position: 
 def export_embedding(
     s_star: SStar, path: str | Path, position_embedding: torch.Tensor | None = None, position: int | None = None
 ) -> Path:
-    """Write S* as a plain textual-inversion embedding (key `clip_l` or `clip_h`, fp32) for stock nodes and other programs.
+    """Write S* as a plain textual-inversion embedding (key `clip_l` or `clip_h`, fp32), which other programs can load.
 
     Raises SettingsError (see embedding_vectors) and OutputError.
     """

@@ -27,6 +27,7 @@ from ..f2d_core.catalogue import PUBLISHED
 from ..f2d_core.chunks import Slot, Word
 from ..f2d_core.errors import MismatchError, WeightsError
 from ..f2d_core.networks import Network, load_network
+from ..f2d_core.packed import pack_for_cpu
 from ..f2d_core.prompt import (
     Person,
     check_encoder,
@@ -155,12 +156,13 @@ def managed(module: torch.nn.Module) -> Callable[..., torch.Tensor]:
     patcher_class = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
     device = devices.text_encoder_device()
     patcher = patcher_class(module, load_device=device, offload_device=devices.text_encoder_offload_device())
+    network = pack_for_cpu(module) if devices.is_device_cpu(device) else module
 
     def run(*inputs: torch.Tensor | None) -> torch.Tensor:
         devices.load_model_gpu(patcher)
         on_device = [None if tensor is None else tensor.to(patcher.load_device) for tensor in inputs]
         with torch.inference_mode(), _full_precision():
-            return patcher.model(*on_device).to("cpu", torch.float32)
+            return network(*on_device).to("cpu", torch.float32)
 
     return run
 

@@ -291,6 +291,7 @@ class _Preparation:
         """Latents, v_id and v_exp of both flips, (photos, 2, …)."""
         pixels = np.stack([view for item in seen for view in (item.crop.pixels, item.crop.pixels[:, ::-1])])
         mean, logvar = self._models.codec.encode(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1)
+        _check_latents(mean, self._settings)
         values = {"latent_mean": mean, "latent_logvar": logvar}
         values["v_id"] = identity_features([view for item in seen for view in item.faces], self._models.msid)
         if self._models.recon is not None:
@@ -339,6 +340,16 @@ def _with_reason(photo: Photo, mask: np.ndarray | ImageError | None) -> Photo:
 def _in_label_map(box: Sequence[float], size: int) -> tuple[float, ...]:
     """A box in px of the crop -> px of the parser's label map."""
     return tuple((value + 0.5) * (PARSER_SIZE_PX / size) - 0.5 for value in box)
+
+
+def _check_latents(latents: torch.Tensor, settings: PrepareSettings) -> None:
+    """Raise MismatchError where latents and masks would not fit together."""
+    side = settings.latent_side
+    if latents.shape[2:] != (side, side):
+        raise MismatchError(
+            f"The autoencoder gives latents of {latents.shape[3]} x {latents.shape[2]} for {settings.size} px, "
+            f"expected {side} x {side}. Use that of an SD 1.x or SD 2.x model."
+        )
 
 
 def _both_flips(name: str, tensor: torch.Tensor, seen: Sequence[_Seen]) -> np.ndarray:

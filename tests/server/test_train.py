@@ -57,7 +57,10 @@ def sample(server, face_to_image, picture, mapping="mapping.pt"):
     time.sleep(0.5)
     graph = face_to_image(server, PHOTO)
     workflows.inputs_of(graph, "F2DLoadMapping")["file"] = mapping
-    return picture(server, graph)
+    pixels = picture(server, graph)
+    (entry,) = server.json("/history?max_items=1").values()
+    assert dict(entry["status"]["messages"])["execution_cached"]["nodes"] == []
+    return pixels
 
 
 def test_a_run_is_cancelled_continued_loaded_and_sampled_with(server, graph, face_to_image, picture):

@@ -263,6 +263,13 @@ def test_values_that_are_not_numbers_stop_with_the_photo_named(photos, tmp_path,
         prepare(photos, tmp_path / "cache", models, settings)
 
 
+def test_autoencoders_of_other_latents_are_refused(photos, tmp_path, models, settings):
+    encode = models.codec.encode
+    models.codec.encode = lambda pixels: tuple(value[:, :, ::2, ::2] for value in encode(pixels))
+    with pytest.raises(MismatchError, match="latents of 4 x 4 for 64 px, expected 8 x 8"):
+        prepare(photos, tmp_path / "cache", models, settings)
+
+
 def test_settings_out_of_range():
     for wrong in ({"size": 100}, {"size": 0}, {"max_outside": 1.0}, {"mask": "nose"}, {"max_enlargement": 0.5}):
         with pytest.raises(SettingsError, match=next(iter(wrong))):
