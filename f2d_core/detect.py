@@ -24,7 +24,7 @@ _WORK_PIXELS = 1280 * 1280  # a detector is given no more than this at first, wh
 _LEAST_SIDE_PX = 32
 _UP, _DOWN = 2.0, (0.5, 0.25)  # times the first size: up for small faces, down for large ones
 _BORDER = 0.5  # of each side, for faces that fill the frame
-_NO_FACE_HELP = "Use a picture where the face is larger, sharper or less turned, or lower the threshold."
+_NO_FACE_HELP = "Use a picture where the face is larger, sharper or less turned, or lower the threshold of detection."
 
 
 @dataclass(frozen=True, eq=False)

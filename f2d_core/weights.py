@@ -43,6 +43,7 @@ _STRANGERS = (
     (lambda k: k.startswith("clip_") or k in ("emb_params", "string_to_param"), "a textual-inversion embedding"),
     (lambda k: k.startswith(("text_model.", "vision_model.", "embeddings.token_embedding.")), "a CLIP model"),
     (lambda k: k in ("fc.weight", "layer1.0.conv1.weight"), "a plain ResNet without the expression layers"),
+    (lambda k: k.startswith("cp.resnet."), "a face parser (BiSeNet)"),
     (lambda k: k.startswith("blocks."), "a vision transformer without multi-scale levels"),
 )
 

@@ -142,7 +142,8 @@ def require_packages() -> None:
         except ImportError as error:
             raise MissingPackageError(
                 f"Making pictures without ComfyUI needs the package {name}, which is not installed: pip install "
-                '"face2diffusion[diffusers]". Encoding and export, and all nodes in ComfyUI, work without it.'
+                "diffusers transformers accelerate (extra: diffusers). Encoding, export and all nodes in "
+                "ComfyUI work without it."
             ) from error
 
 

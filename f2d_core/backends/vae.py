@@ -56,5 +56,5 @@ def _require_diffusers() -> None:
     except ImportError as error:
         raise MissingPackageError(
             "Preparing photos without ComfyUI needs the package diffusers, which is not installed: pip install "
-            '"face2diffusion[train]". The node Prepare Face Dataset works without it.'
+            "diffusers transformers (extra: train). The node Prepare Face Dataset works without it."
         ) from error

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from ..catalogue import PUBLISHED, Published
+from ..data.parser import load_parser
 from ..detectors import find_detector_weights
 from ..errors import WeightsError
 from ..ports import every
@@ -88,9 +89,17 @@ def find_weights(folders: Sequence[Path]) -> dict[Path, tuple[str, str]]:
 def _network(file: Path) -> tuple[str, str] | None:
     try:
         weights = read_weights(file)
+    except WeightsError:
+        return _parser(file)
+    return weights.kind, weights.metadata.get("licence", PUBLISHED[weights.kind].licence)
+
+
+def _parser(file: Path) -> tuple[str, str] | None:
+    try:
+        load_parser(file)
     except WeightsError:  # something else lies there, which is nobody's mistake
         return None
-    return weights.kind, weights.metadata.get("licence", PUBLISHED[weights.kind].licence)
+    return "parser", PUBLISHED["parser"].licence
 
 
 def _entry_lines(entry: Published, files: Mapping[Path, str]) -> Iterator[str]:

@@ -13,7 +13,7 @@ import numpy as np
 from ..align import align_face
 from ..constants import FACE_CROP_SIZE_PX
 from ..detect import DEFAULT_THRESHOLD, find_faces
-from ..detectors import auto_detector, build_detector
+from ..detectors import auto_detector, build_detector, find_detector_weights
 from ..encode import Crop
 from ..errors import ImageError, NoFaceError, SettingsError
 from ..image import read_image, rgb_sha256
@@ -70,10 +70,13 @@ _LANDMARKS_FORM = "five [x, y] in px for one image, or a list of such lists, one
 
 
 def chosen_detector(name: str, weights: Path | None) -> Detector:
-    """The detector of --detector and --detector-weights. Raises WeightsError, MissingPackageError, SettingsError."""
-    if name != "auto":
-        return build_detector(name, weights)
-    return auto_detector(model_folders()) if weights is None else build_detector("yunet", weights)
+    """The detector of --detector and --detector-weights; a file that is not given is looked for in the model folders.
+
+    Raises WeightsError, MissingPackageError, SettingsError.
+    """
+    if name == "auto":
+        return auto_detector(model_folders()) if weights is None else build_detector("yunet", weights)
+    return build_detector(name, weights or find_detector_weights(model_folders()).get(name))
 
 
 def _ready_crop(path: Path) -> Crop:

@@ -114,7 +114,8 @@ def _nothing_usable(lacking: dict[str, str], folders: list[str | Path]) -> Missi
     details = "; ".join(f"{name}: {reason}" for name, reason in lacking.items())
     message = (
         f"No face detector can be used: {details}. Looked for files in {places}. "
-        'Packages: pip install "face2diffusion[faces]". Ready crops and landmarks work without a detector.'
+        "Packages: pip install opencv-python-headless, or insightface, or facexlib. "
+        "Ready crops and landmarks work without a detector."
     )
     installed = any(all(map(_is_installed, packages)) for packages in _PACKAGES.values())
     return WeightsError(message) if installed else MissingPackageError(message)

@@ -14,6 +14,7 @@ from ..errors import MissingPackageError, WeightsError
 from ..image import scaled
 
 _FOLDER = "the model folder"
+_PIP_NAMES = {"cv2": "opencv-python-headless"}  # where it is not the name of the module
 
 
 def import_package(module: str, detector: str) -> ModuleType:
@@ -27,8 +28,9 @@ def import_package(module: str, detector: str) -> ModuleType:
 def missing_package(package: str, detector: str, reason: str) -> str:
     """The message for a package that cannot be used."""
     return (
-        f'The face detector "{detector}" needs the package {package}, which cannot be used here ({reason}): install it '
-        'with pip install "face2diffusion[faces]". Other detectors, ready crops and landmarks work without it.'
+        f'The face detector "{detector}" needs the package {package}, which cannot be used here ({reason}): '
+        f"pip install {_PIP_NAMES.get(package, package)} (extra: faces). Other detectors, ready crops and landmarks "
+        "work without it."
     )
 
 

@@ -431,7 +431,7 @@ def test_missing_packages(name, module, monkeypatch, tmp_path):
         build_detector(name, tmp_path / "file")
     text = one_line(error)
     assert "needs the package" in text and module in text
-    assert "face2diffusion[faces]" in text and "work without it" in text
+    assert "(extra: faces)" in text and "work without it" in text
 
 
 def test_other_names():

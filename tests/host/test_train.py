@@ -101,16 +101,16 @@ def interrupt_in(monkeypatch, host, call):
 
 
 def test_a_cancelled_run_saves_and_continues_to_the_same_mapping(host, run, monkeypatch):
-    whole = run("in one go", batch=2, micro_batch=1)[1]
+    whole = run("in one go", steps=2, batch=2, micro_batch=1)[1]
     with monkeypatch.context() as patched:
         interruption = interrupt_in(patched, host, 5)  # step 2: class pass, first of two micro-batches
         with pytest.raises(interruption):
-            run("in two goes", batch=2, micro_batch=1)
+            run("in two goes", steps=2, batch=2, micro_batch=1)
     folder = host.base / "output" / "face2diffusion" / "runs" / "in two goes"
     assert [path.name for path in (folder / "checkpoints").glob("step_*")] == ["step_000000001"]
     assert not (host.base / "models" / "face2diffusion" / "in two goes.safetensors").exists()
-    file, mapping, loss, _ = run("in two goes", batch=2, micro_batch=1)
-    assert file == "in two goes.safetensors" and len(loss["loss"]) == STEPS
+    file, mapping, loss, _ = run("in two goes", steps=2, batch=2, micro_batch=1)
+    assert file == "in two goes.safetensors" and len(loss["loss"]) == 2
     assert mapping.sha256 == whole.sha256
 
 

@@ -1,4 +1,4 @@
-"""S* costs nothing while sampling: the UNet does the same operations as for plain text (adapters add some each step)."""
+"""S* costs nothing while sampling: the UNet does the same operations as for plain text."""
 
 from collections import Counter
 

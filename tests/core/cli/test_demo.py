@@ -103,4 +103,4 @@ def test_what_is_missing_is_named(refused, monkeypatch, tmp_path):
 def test_without_diffusers_it_says_so(refused, photo, landmarks, monkeypatch, tmp_path, package):
     monkeypatch.setitem(sys.modules, package, None)
     message = refused("demo", "--out", tmp_path / "demo", "--photo", photo(), "--landmarks", landmarks())
-    assert f"needs the package {package}" in message and "face2diffusion[diffusers]" in message
+    assert f"needs the package {package}" in message and "(extra: diffusers)" in message

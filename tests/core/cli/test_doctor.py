@@ -4,7 +4,10 @@ import pytest
 import torch
 
 from f2d_core.cli import doctor, self_test
-from f2d_core.weights import file_sha256
+from f2d_core.data.parser import BiSeNet
+from f2d_core.state_dict import expected_shapes
+from f2d_core.testing import filled
+from f2d_core.weights import file_sha256, write_safetensors
 
 
 def test_the_report(f2d, weights, tmp_path):
@@ -21,6 +24,13 @@ def test_the_report(f2d, weights, tmp_path):
 def test_a_known_hash_is_recognised(f2d, yunet_file):
     _, out, _ = f2d("doctor", "--models", yunet_file.parent)
     assert "25a606a145a5b6d7271ae138fbd00eba91dad8b83222ae3f2c7ecd0f4a7b0e31 (as published)" in out
+
+
+def test_a_face_parser_is_found(f2d, tmp_path):
+    parser = write_safetensors(tmp_path / "parser.safetensors", filled(expected_shapes(BiSeNet), seed=0))
+
+    assert f"BiSeNet face parser (facexlib): {parser}" in f2d("doctor", "--models", tmp_path)[1]
+    assert "a face parser (BiSeNet)" in f2d("inspect", parser)[1]
 
 
 def test_without_a_model_folder_it_says_how_to_name_one(f2d, tmp_path, monkeypatch):
