@@ -1,6 +1,7 @@
-"""The only file that names ComfyUI: its node API, folders, devices, progress and text encoder.
+"""What the pack asks of ComfyUI: its node API, folders, devices, progress and text encoder.
 
-Written against ComfyUI 0.9.2 to 0.33.0; what differs between them is dealt with here. Fulfils f2d_core/ports.py.
+Only this file and host_training.py name ComfyUI. Written against ComfyUI 0.9.2 to 0.33.0; what differs between them is
+dealt with here. Fulfils f2d_core/ports.py.
 """
 
 from __future__ import annotations

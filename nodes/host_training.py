@@ -118,10 +118,8 @@ def training_models(
             models.place()
             yield models
         finally:
-            for patcher in (model, clip.patcher):
-                patcher.unpatch_model(
-                    unpatch_weights=False
-                )  # what was added to the clones; weights stay where they are
+            for patcher in (model, clip.patcher):  # off with what was added; weights stay where they are
+                patcher.unpatch_model(unpatch_weights=False)
 
 
 def _single_encoder(clip) -> host.ClipTextEncoder:
@@ -385,7 +383,7 @@ class LatentCodec:
     @property
     def sha256(self) -> str:
         """Of the weights: what the latents of a data set depend on."""
-        return modules_sha256([self._vae.first_stage_model])
+        return module_sha256(self._vae.first_stage_model)
 
     @torch.no_grad()
     def encode(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -402,7 +400,7 @@ class LatentCodec:
         picture = picture.to(vae.device, vae.vae_dtype)
         if hasattr(model, "quant_conv"):  # the KL autoencoder: what its own `encode` reduces to the mean
             mean, logvar = model.quant_conv(model.encoder(picture)).to("cpu", torch.float32).chunk(2, dim=1)
-            return mean, logvar.clamp(NO_SPREAD_LOGVAR, -NO_SPREAD_LOGVAR)
+            return mean, logvar.clamp(min=NO_SPREAD_LOGVAR)
         mean = model.encode(picture).to("cpu", torch.float32)
         return mean, torch.full_like(mean, NO_SPREAD_LOGVAR)
 
@@ -421,19 +419,18 @@ def base_model_sha256(model, clip) -> str:
     digest = hashlib.sha256()
     for patcher in (model, clip.patcher):
         originals = {key: saved.weight for key, saved in patcher.backup.items()}
-        digest.update(modules_sha256([patcher.model], originals).encode())
+        digest.update(module_sha256(patcher.model, originals).encode())
         added = {key: [patch[0] for patch in patches] for key, patches in patcher.patches.items()}
         digest.update(repr(sorted(added.items())).encode())
     digest.update(repr(clip.layer_idx).encode())
     return digest.hexdigest()
 
 
-def modules_sha256(modules: Sequence[torch.nn.Module], instead: dict[str, torch.Tensor] | None = None) -> str:
-    """Of all tensors by name; one tensor at a time comes to the CPU. instead: tensors to take for those names."""
+def module_sha256(module: torch.nn.Module, instead: dict[str, torch.Tensor] | None = None) -> str:
+    """Of all tensors by name; one at a time comes to the CPU. instead: tensors to take for those names."""
     digest = hashlib.sha256()
-    for module in modules:
-        for key, value in sorted({**module.state_dict(), **(instead or {})}.items()):
-            digest.update(tensors_sha256({key: value.detach().to("cpu")}).encode())
+    for key, value in sorted({**module.state_dict(), **(instead or {})}.items()):
+        digest.update(tensors_sha256({key: value.detach().to("cpu")}).encode())
     return digest.hexdigest()
 
 

@@ -17,8 +17,11 @@ def fitting_micro_batch(share: int, device: torch.device, trial: Callable[[int],
     """
     if device.type != "cuda":
         return min(share, CPU_MICRO_BATCH)
-    trial(1)  # libraries take their workspaces on first use
-    one, two = (_peak_bytes(device, trial, n) for n in (1, min(2, share)))
+    try:
+        trial(1)  # libraries take their workspaces on first use
+        one, two = (_peak_bytes(device, trial, n) for n in (1, min(2, share)))
+    except torch.OutOfMemoryError:
+        return 1  # where even that is too much, the first step says so
     free, _ = torch.cuda.mem_get_info(device)
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return evenly(share, largest(one, two - one, int((free + unused) * _HEADROOM)))

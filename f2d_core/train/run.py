@@ -21,10 +21,12 @@ from typing import Any
 
 import torch
 
-from ..errors import SettingsError, WeightsError
+from ..constants import INJECTION_SUM
+from ..errors import MismatchError, SettingsError, WeightsError
 from ..files import require_plain_name, write_atomically
 from ..image import write_png
 from ..ports import TrainingData
+from ..state_dict import StateDict
 from ..weights import read_weights, write_safetensors
 from .checkpoint import EMA, MOMENTS, WEIGHTS, Checkpoint, clean, load_checkpoint, prune, save_checkpoint
 from .config import AUTO, TrainConfig, as_values, differences
@@ -113,8 +115,11 @@ class _Run:
         watcher: Watcher,
     ):
         self.folder, self.world, self.watcher = folder, world, watcher
-        start = read_weights(config.start_from, expect="mapping").state_dict if config.start_from else None
-        self.task = MappingTask(parts, data, config, start)
+        if config.batch < world.size:
+            raise SettingsError(
+                f"batch is {config.batch} for {world.size} processes; expected at least one sample each. Raise batch."
+            )
+        self.task = MappingTask(parts, data, config, _start(config, data) if config.start_from else None)
         self.config = self.task.config
         self.state = TrainState(self.task.parameters, self.config, half=parts.denoiser.dtype == torch.float16)
         self.checkpoints = folder / "checkpoints"
@@ -177,7 +182,7 @@ class _Run:
         flexible = self.config.micro_batch == AUTO
         size = 1 if flexible else int(self.config.micro_batch)
         trainer = Trainer(self.task, self.state, self.config.batch, size, self.world, flexible)
-        if flexible and share:
+        if flexible:
             trainer.micro_batch = fitting_micro_batch(share, self.task.device, trainer.trial)
         return trainer
 
@@ -255,6 +260,24 @@ class _Run:
     def _whole(self, learnt: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """All tensors of a mapping file: with an empty null_exp, which learns nothing, where there is no expression."""
         return {**self.task.network.state_dict(), **learnt}
+
+
+def _start(config: TrainConfig, data: TrainingData) -> StateDict:
+    """The weights of the mapping to train further. MismatchError when it goes with other conventions or features."""
+    weights = read_weights(config.start_from, expect="mapping")
+    injection = weights.metadata.get("injection", INJECTION_SUM)  # of the published file, which says nothing
+    if injection != config.injection:
+        raise MismatchError(
+            f"{weights.path.name} has injection {injection} and the setting is {config.injection}; expected the same. "
+            f"Set injection to {injection}."
+        )
+    made, prepared = weights.metadata.get("msid_sha256", ""), data.facts.get("msid_sha256", "")
+    if made and prepared and made != prepared:
+        raise MismatchError(
+            f"{weights.path.name} was trained with another encoder (sha256 {made[:12]}…) than the photos were prepared "
+            f"with ({prepared[:12]}…). Prepare them with the encoder it was trained with."
+        )
+    return weights.state_dict
 
 
 def _refuse_changes(path: Path, values: Mapping[str, Any]) -> None:

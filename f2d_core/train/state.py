@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -54,7 +55,7 @@ class TrainState:
 
     @property
     def gradient(self) -> torch.Tensor:
-        """(n,): of all parameters, in their order."""
+        """(n,): of all parameters, in their order, multiplied by the loss scale until `update`."""
         return self._gradient
 
     def clear_gradient(self) -> None:
@@ -64,19 +65,19 @@ class TrainState:
             value.grad = self._gradient[at : at + value.numel()].view_as(value)
             at += value.numel()
 
-    def update(self, gradient: torch.Tensor) -> float:
-        """One AdamW step along `gradient` (n,), clipped to the norm of the settings; the norm before that.
+    def update(self) -> float:
+        """One AdamW step along the gradient, clipped to the norm of the settings; the norm before that.
 
         A gradient that is not finite changes nothing.
         """
-        norm = gradient.norm()
-        if not torch.isfinite(norm):
-            return float(norm)
-        self._gradient.copy_(gradient * (self._config.grad_clip / (norm + 1e-6)).clamp(max=1.0))
+        norm = float(self._gradient.div_(self.scale.value).norm())
+        if not math.isfinite(norm):
+            return norm
+        self._gradient.mul_(min(1.0, self._config.grad_clip / (norm + 1e-6)))
         self._optimiser.step()
         for name, value in self.parameters.items():
             self.ema[name].lerp_(value.detach(), 1 - self._config.ema)
-        return float(norm)
+        return norm
 
     def weights(self) -> Tensors:
         return {name: value.detach() for name, value in self.parameters.items()}

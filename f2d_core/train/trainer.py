@@ -149,7 +149,7 @@ class Trainer:
 
     def _update(self, batch: Batch) -> float:
         scale = self.state.scale
-        norm = self.state.update(self.state.gradient / scale.value)
+        norm = self.state.update()
         if math.isfinite(norm):
             scale.grow()
         elif not scale.shrink():

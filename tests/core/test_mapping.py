@@ -194,3 +194,24 @@ def test_gradients_reach_every_parameter():
         network(features(24)).square().sum().backward()
 
     assert all(parameter.grad.abs().sum() > 0 for parameter in network.parameters())
+
+
+def test_given_dropout_takes_the_place_of_the_networks_own():
+    """(B, words, layers, hidden): the first word without its first hidden value, the second untouched."""
+    network = build_mapping(tiny_mapping_state_dict()).train()
+    config = network.config
+    v_id = torch.randn(2, config.id_width, generator=torch.Generator().manual_seed(0))
+    ones = torch.ones(2, config.words, config.layers, config.hidden)
+    assert torch.equal(network(v_id, dropout=ones), network.eval()(v_id))
+    dropped = ones.clone()
+    dropped[:, 0, 0, 0] = 0
+    found = network.train()(v_id, dropout=dropped)
+    head = network.heads[0]
+    features = torch.cat((v_id, network.null_exp.expand(2, -1)), dim=1)
+    hidden = head.layers[0][0](features)
+    hidden[:, 0] = 0
+    hidden = torch.nn.functional.leaky_relu(hidden, 0.2)
+    expected = head.fc_out(torch.nn.functional.leaky_relu(head.layers[1][0](hidden), 0.2))
+    assert torch.allclose(found[:, 0], expected, atol=1e-6)
+    assert torch.equal(found[:, 1], network.eval()(v_id)[:, 1])
+    assert not torch.allclose(found[:, 0], network(v_id)[:, 0])

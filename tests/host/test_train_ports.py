@@ -145,7 +145,17 @@ def sample(run_node, model, clip, vae):
     return run_node("VAEDecode", samples=latent, vae=vae)[0]
 
 
-def test_nothing_of_the_users_is_changed(training, model, clip, vae, run_node, words, latents):
+def with_lora(model):
+    """What a LoRA does to a MODEL: something is added to a weight."""
+    key = "diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+    patched, random = model.clone(), torch.Generator().manual_seed(6)
+    assert patched.add_patches({key: ("diff", (torch.randn(320, 768, generator=random) * 0.1,))}, 0.5) == [key]
+    return patched
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_nothing_of_the_users_is_changed(training, model, clip, vae, run_node, words, latents, lora):
+    model = with_lora(model) if lora else model
     own = model, clip(), vae
     layer = clip().cond_stage_model.clip_l.transformer.text_model.encoder.layers[0]
     before = sample(run_node, *own)
@@ -170,6 +180,18 @@ def test_memory_is_shared_not_copied(training):
     shared = training.ordinary(weight)
     assert not shared.is_inference() and torch.equal(shared, weight) and shared.stride() == weight.stride()
     assert shared.data_ptr() == weight.data_ptr()
+
+
+def test_a_lora_counts(training, model, clip, latents):
+    z_0, _, t = latents
+    predicted, hashes = [], []
+    for given in (model, with_lora(model), model):
+        with torch.inference_mode(), training.training_models(given, clip()) as models, torch.no_grad():
+            context = models.text_encoder.encode_text(CLASS_PROMPT).expand(3, -1, -1)
+            predicted.append(models.denoiser.predict_noise(z_0, t, context))
+            hashes.append(models.parts().base_model_sha256)
+    assert torch.equal(predicted[0], predicted[2]) and hashes[0] == hashes[2]
+    assert (predicted[0] - predicted[1]).abs().max() > 1e-3 and hashes[0] != hashes[1]
 
 
 # --- the codec ---

@@ -32,7 +32,7 @@ def graph(server, photos, yunet_file):
     workflows.inputs_of(graph, "CheckpointLoaderSimple")["ckpt_name"] = base_directory.CHECKPOINT
     workflows.inputs_of(graph, "F2DPrepareDataset").update(folder="people", masks="masks", name="people", size=64)
     workflows.inputs_of(graph, "F2DTrainMapping").update(
-        run_name="served", steps=STEPS, batch=1, learning_rate=1e-3, preview_every=0
+        run_name="served", steps=STEPS, batch=1, learning_rate=1e-3, preview_every=STEPS, preview_faces=1
     )
     return graph
 
@@ -77,7 +77,8 @@ def test_a_run_is_cancelled_continued_loaded_and_sampled_with(server, graph, fac
 
     shown = server.run(graph)
     assert steps_done(server) == list(range(1, STEPS + 1))
-    assert "loss.png" in [image["filename"] for image in shown[workflows.find(graph, "F2DTrainMapping")]["images"]]
+    names = [image["filename"] for image in shown[workflows.find(graph, "F2DTrainMapping")]["images"]]
+    assert names == ["step_000000020.png", "loss.png"]
     (sheet,) = shown[workflows.find(graph, "F2DPrepareDataset")]["images"]
     assert server.picture(sheet).std() > 10
     assert shown[workflows.find(graph, "LossGraphNode")]["images"]

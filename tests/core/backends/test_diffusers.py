@@ -218,5 +218,5 @@ def test_a_device_that_is_not_there_is_refused(folder, device):
 @pytest.mark.parametrize("package", ["diffusers", "transformers"])
 def test_a_missing_package_is_named(monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(MissingPackageError, match=rf"package {package}.*face2diffusion\[diffusers\].*work without it"):
+    with pytest.raises(MissingPackageError, match=rf"package {package}.*extra: diffusers.*work without it"):
         load_pipeline("anything")

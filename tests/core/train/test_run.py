@@ -15,7 +15,8 @@ from f2d_core.errors import MismatchError, MissingPackageError, OutputError, Set
 from f2d_core.networks import load_network
 from f2d_core.train import read_metrics, run_folder, train
 from f2d_core.train.checkpoint import load_checkpoint
-from f2d_core.weights import read_weights
+from f2d_core.train.distributed import World
+from f2d_core.weights import read_weights, write_safetensors
 from tests.support import training
 from tests.support.training import MemoryData, TinyCodec, TinyEncoder
 
@@ -153,6 +154,21 @@ def test_a_fine_tune_of_another_kind_is_refused(tmp_path, settings, change, mess
     assert not (tmp_path / "second").exists()
 
 
+def test_a_fine_tune_keeps_injection_and_encoder(tmp_path):
+    """A file that says nothing is a published one: injection "sum"."""
+    result = run(tmp_path / "first", steps=1)
+    with pytest.raises(MismatchError, match="has injection token and the setting is sum.*Set injection to token"):
+        run(tmp_path / "second", start_from=str(result.mapping), injection="sum")
+    silent = write_safetensors(tmp_path / "silent.safetensors", weights(tmp_path / "first"))
+    with pytest.raises(MismatchError, match="has injection sum and the setting is token"):
+        run(tmp_path / "second", start_from=str(silent))
+    assert run(tmp_path / "second", start_from=str(silent), injection="sum", steps=1).finished
+    other = MemoryData()
+    other.facts = {"msid_sha256": "n" * 64}
+    with pytest.raises(MismatchError, match="trained with another encoder"):
+        run(tmp_path / "third", other, start_from=str(result.mapping))
+
+
 def test_a_data_set_that_does_not_fit_is_refused(tmp_path):
     narrow = MemoryData()
     narrow.v_exp = narrow.v_exp[..., :0]
@@ -278,6 +294,11 @@ def test_a_run_name_cannot_lead_elsewhere(tmp_path, name):
     with pytest.raises(SettingsError, match="The run name"):
         run_folder(tmp_path, name)
     assert run_folder(tmp_path, " anna 2 ") == tmp_path / "anna 2"
+
+
+def test_more_processes_than_samples_are_refused(tmp_path):
+    with pytest.raises(SettingsError, match="batch is 32 for 40 processes"):
+        train(training.parts(), MemoryData(), training.config(), tmp_path, world=World(0, 40))
 
 
 WRITES = ("run.json", "metrics.jsonl", "mapping.safetensors", "mapping_ema.safetensors", "loss.png", "checkpoint")
