@@ -65,6 +65,23 @@ FEATURES_MSID = "msid"
 FEATURES_M2 = "m2"  # DreamIdentity's five-level features
 FEATURES = (FEATURES_MSID, FEATURES_M2)
 
+# --- training (Face2Diffusion 3.4: Eq. 1, 8 and 7; and what its settings may be) ---
+RECONSTRUCTION, MASKED, CGDR = "reconstruction", "masked", "cgdr"
+VARIANTS = (RECONSTRUCTION, MASKED, CGDR)
+AUTO = "auto"
+PRECISIONS = (AUTO, "fp32", "bf16", "fp16")  # of the denoiser
+MASK_EDGES = ("soft", "hard")
+# Labels of the 19-class face parser (f2d_core/data/masks.py lists them) that count as the person. Hair and neck are not
+# in `face`: the identity crop hardly shows them, so S* cannot explain them. Glasses (6) are, or the eyes of whoever
+# wears some would be missing.
+_FACE_LABELS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13})
+MASK_PRESETS = {
+    "face": _FACE_LABELS,
+    "face_no_glasses": _FACE_LABELS - {6},
+    "face_hair": _FACE_LABELS | {17},
+    "head": _FACE_LABELS | {9, 14, 17, 18},
+}
+
 # --- pictures ---
 # Refused above this before anything is decoded: 128 megapixels are 384 MB as 8-bit RGB,
 # and more than any camera in common use gives.

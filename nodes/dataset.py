@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from ..f2d_core.data.cache import REPORT, Cache
-from ..f2d_core.data.masks import PRESETS
-from ..f2d_core.data.parser import FaceParser, load_parser
-from ..f2d_core.data.prepare import Models, find_sources, prepare
-from ..f2d_core.data.settings import PrepareSettings
+from ..f2d_core.constants import MASK_PRESETS
+from ..f2d_core.detect import DEFAULT_THRESHOLD
 from ..f2d_core.detectors import DETECTORS
-from ..f2d_core.errors import F2DError, WeightsError
-from ..f2d_core.files import require_plain_name
-from ..f2d_core.image import read_image
-from . import host, host_training, sockets
-from .face import detector_named
+from . import host, sockets
 from .host import io
-
-_REASONS_SHOWN = 30
 
 
 class PrepareDataset(io.ComfyNode):
@@ -46,11 +35,9 @@ class PrepareDataset(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, folder, name, masks="", **_others):
-        try:
-            sources = find_sources(*_folders(folder, masks), _dataset_folder(name))
-            return [(source.name, source.stamp) for source in sources.values()]
-        except (F2DError, OSError):  # execute says what is wrong
-            return None
+        from . import preparation  # not at the start of ComfyUI: most people never train
+
+        return preparation.fingerprint(folder, name, masks)
 
     @classmethod
     def execute(
@@ -71,17 +58,13 @@ class PrepareDataset(io.ComfyNode):
         expression_encoder=None,
         masks="",
     ) -> io.NodeOutput:
-        photos, ready_masks = _folders(folder, masks)
-        settings = PrepareSettings(size, already_cropped, max_outside, max_enlargement, threshold, mask, hard_mask)
-        codec = host_training.LatentCodec(vae)
-        models = Models(
-            msid, expression_encoder, codec, codec.sha256, detector_named(detector), ready_masks or _parser(parser)
+        from . import preparation  # not at the start of ComfyUI: most people never train
+
+        settings = preparation.PrepareSettings(
+            size, already_cropped, max_outside, max_enlargement, threshold, mask, hard_mask
         )
-        cache = prepare(photos, _dataset_folder(name), models, settings, progress=host.progress(1))
-        sheet = cache.folder / REPORT
-        report = _prepared(cache)
-        shown = {**host_training.saved_images([sheet]), **host.ui.PreviewText(report).as_dict()}
-        return io.NodeOutput(cache, sockets.image([read_image(sheet)]), report, ui=shown)
+        networks = (vae, msid, expression_encoder)
+        return preparation.prepare_dataset(folder, name, networks, parser, detector, settings, masks)
 
 
 def _source_inputs() -> list:
@@ -110,7 +93,7 @@ def _mask_inputs() -> list:
         ),
         io.Combo.Input(
             "mask",
-            options=list(PRESETS),
+            options=list(MASK_PRESETS),
             default="face",
             tooltip=(
                 "What is learnt as the person: the face, without glasses, with hair, or the whole head. The rest stays"
@@ -173,7 +156,7 @@ def _advanced_crop_inputs() -> list:
             io.Float.Input,
             "threshold",
             advanced=True,
-            default=PrepareSettings.threshold,
+            default=DEFAULT_THRESHOLD,
             min=0.05,
             max=0.99,
             step=0.01,
@@ -205,27 +188,3 @@ def _parser_files() -> list[str]:
     """Those that look like parsers first, since the list holds all weight files."""
     files = host.model_files("parser")
     return sorted(files, key=lambda name: not any(part in name.lower() for part in ("pars", "bisenet")))
-
-
-def _parser(file: str) -> FaceParser:
-    path = host.find_file(file)
-    if path is None:
-        raise WeightsError(host.file_message(file, "parser"))
-    return load_parser(path, host.managed)
-
-
-def _folders(folder: str, masks: str) -> tuple[Path, Path | None]:
-    """(photos, ready masks)."""
-    return host_training.readable_folder(folder), host_training.readable_folder(masks) if masks.strip() else None
-
-
-def _dataset_folder(name: str) -> Path:
-    return host_training.work_folder("datasets") / require_plain_name(name, "The data set name")
-
-
-def _prepared(cache: Cache) -> str:
-    lines = [f"{len(cache)} photos prepared, {len(cache.rejected)} rejected, in {cache.folder}"]
-    lines += [f"{photo.name}: {photo.reason}" for photo in cache.rejected[:_REASONS_SHOWN]]
-    if len(cache.rejected) > _REASONS_SHOWN:
-        lines.append(f"… and {len(cache.rejected) - _REASONS_SHOWN} more: see manifest.json there.")
-    return "\n".join(lines)

@@ -10,18 +10,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..constants import MASK_PRESETS
 from ..detect import Box
 from ..errors import ImageError
 
-_FACE = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13})
-# Hair and neck are not in `face`: the identity crop hardly shows them, so S* cannot explain them. Glasses are, or the
-# eyes of whoever wears some would be missing.
-PRESETS = {
-    "face": _FACE,
-    "face_no_glasses": _FACE - {6},
-    "face_hair": _FACE | {17},
-    "head": _FACE | {9, 14, 17, 18},
-}
 _HARD_LEVEL = 0.5
 
 
@@ -31,7 +23,7 @@ def face_region(labels: np.ndarray, preset: str, box: Box) -> np.ndarray:
     box: of the main face, px of the label map. Of several connected parts only those that reach into the box count,
     so a bystander does not. Raises ImageError where nothing is left.
     """
-    region = np.isin(labels, list(PRESETS[preset]))
+    region = np.isin(labels, list(MASK_PRESETS[preset]))
     main = connected_to(region, _box_area(region.shape, box))
     if not main.any():
         raise ImageError(

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..constants import MASK_PRESETS
 from ..detect import DEFAULT_THRESHOLD
 from ..errors import SettingsError
-from .masks import PRESETS
 
 LATENT_REDUCTION = 8  # px per latent
 
@@ -20,7 +20,7 @@ class PrepareSettings:
     size: px of the square picture, a multiple of 8. already_cropped: the photos are FFHQ-style crops, taken whole.
     max_outside: how much of a crop may lie outside the photo, 0..1. max_enlargement: how much a crop may be blown up
     to `size`; more makes blurred pictures, which S* would learn. threshold: how sure the detector must be, 0..1.
-    mask: one of masks.PRESETS; not looked at where ready masks are given. hard_mask: without a soft edge.
+    mask: one of constants.MASK_PRESETS; not looked at where ready masks are given. hard_mask: without a soft edge.
     """
 
     size: int = 512
@@ -39,7 +39,7 @@ class PrepareSettings:
         _require("max_outside", self.max_outside, 0 <= self.max_outside < 1, "0 or more and below 1")
         _require("max_enlargement", self.max_enlargement, self.max_enlargement >= 1, "1 or more")
         _require("threshold", self.threshold, 0 < self.threshold <= 1, "more than 0 and at most 1")
-        _require("mask", self.mask, self.mask in PRESETS, f"one of {', '.join(PRESETS)}")
+        _require("mask", self.mask, self.mask in MASK_PRESETS, f"one of {', '.join(MASK_PRESETS)}")
 
     @property
     def latent_side(self) -> int:

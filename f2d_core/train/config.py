@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..constants import (
+    AUTO,
+    CGDR,
     CHUNK_TOKENS,
     DEFAULT_CLASS_WORD,
     DEFAULT_MARKER,
@@ -18,14 +20,13 @@ from ..constants import (
     INJECTION_TOKEN,
     INJECTIONS,
     MAPPING_DROPOUT,
+    MASK_EDGES,
+    PRECISIONS,
+    VARIANTS,
 )
 from ..errors import MissingPackageError, SettingsError
 from ..prompt import find_markers, replace_markers, require_marker
-from .losses import CGDR, VARIANTS
 
-AUTO = "auto"
-PRECISIONS = (AUTO, "fp32", "bf16", "fp16")
-EDGES = ("soft", "hard")
 LICENCE = "not stated by its maker; mappings of the published encoder are non-commercial (CC BY-NC-SA 4.0)"
 
 # What decides nothing about the result of a given step: free to change when a run is continued.
@@ -201,7 +202,7 @@ def _check_types(config: TrainConfig) -> None:
 
 
 def _check_ranges(config: TrainConfig) -> None:
-    one_of = {"variant": VARIANTS, "injection": INJECTIONS, "mask_edge": EDGES, "precision": PRECISIONS}
+    one_of = {"variant": VARIANTS, "injection": INJECTIONS, "mask_edge": MASK_EDGES, "precision": PRECISIONS}
     for name, choices in one_of.items():
         _require(config, name, getattr(config, name) in choices, f"one of {', '.join(choices)}")
     for name in ("hidden", "layers", "batch", "steps", "checkpoint_every", "keep_last"):

@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 import torch
 
-RECONSTRUCTION, MASKED, CGDR = "reconstruction", "masked", "cgdr"
-VARIANTS = (RECONSTRUCTION, MASKED, CGDR)
+from ..constants import CGDR, MASKED
 
 
 class Losses(NamedTuple):

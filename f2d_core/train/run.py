@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from ..constants import INJECTION_SUM
+from ..constants import AUTO, INJECTION_SUM
 from ..errors import MismatchError, SettingsError, WeightsError
 from ..files import require_plain_name, write_atomically
 from ..image import write_png
@@ -29,7 +29,7 @@ from ..ports import TrainingData
 from ..state_dict import StateDict
 from ..weights import read_weights, write_safetensors
 from .checkpoint import EMA, MOMENTS, WEIGHTS, Checkpoint, clean, load_checkpoint, prune, save_checkpoint
-from .config import AUTO, TrainConfig, as_values, differences
+from .config import TrainConfig, as_values, differences
 from .distributed import World
 from .memory import fitting_micro_batch
 from .metrics import Metrics, read_metrics

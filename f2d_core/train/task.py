@@ -10,14 +10,14 @@ from dataclasses import dataclass, fields, replace
 
 import torch
 
-from ..constants import WEIGHTS_FORMAT, WEIGHTS_FORMAT_VERSION
+from ..constants import CGDR, WEIGHTS_FORMAT, WEIGHTS_FORMAT_VERSION
 from ..data.samples import Samples
 from ..errors import MismatchError, SettingsError
 from ..mapping import MappingConfig, MappingNetwork, mapping_config
 from ..ports import Denoiser, LatentCodec, TrainableTextEncoder, TrainingData
 from ..state_dict import StateDict, check_state_dict
 from .config import TrainConfig, with_sizes
-from .losses import CGDR, Losses, denoising_losses
+from .losses import Losses, denoising_losses
 from .randomness import NOISE, POSTERIOR, VALIDATION, Choices, Recipe, draw, normals
 
 

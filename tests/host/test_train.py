@@ -42,7 +42,7 @@ def small_mapping(host):
     """A mapping network with 128 hidden units, in the file that a run starts from: saving it is quick."""
     tensors = host.pack_module("f2d_core.testing").tiny_mapping_state_dict()
     write = host.pack_module("f2d_core.weights").write_safetensors
-    write(host.base / "models" / "face2diffusion" / "small.safetensors", tensors, {"injection": "sum"})
+    write(host.base / "models" / "face2diffusion" / "small.safetensors", tensors, {"injection": "token"})
     return host.run("F2DLoadMapping", file="small.safetensors")[0]
 
 
@@ -132,7 +132,7 @@ def test_changed_settings_are_refused_with_the_differences(host, run, clip, run_
 
 
 def test_a_mapping_is_trained_further_and_not_changed(run, run_node, small_mapping):
-    after = run("further", steps=1, words=3, injection="sum")[1]
+    after = run("further", steps=1, words=3)[1]
     before = run_node("F2DLoadMapping", file="small.safetensors")[0]
     assert before.sha256 == small_mapping.sha256
     assert after.module.config == before.module.config  # the words of the mapping, not of the widget

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from f2d_core.data.masks import PRESETS, connected_to, face_region, to_latent
+from f2d_core.constants import MASK_PRESETS
+from f2d_core.data.masks import connected_to, face_region, to_latent
 from f2d_core.errors import ImageError
 
 EVERYWHERE = (0.0, 0.0, 1000.0, 1000.0)
@@ -47,7 +48,7 @@ def test_nothing_is_connected_to_nothing():
 def test_presets_are_those_of_the_paper_and_its_variants():
     face = {1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13}
 
-    assert PRESETS == {
+    assert MASK_PRESETS == {
         "face": face,
         "face_no_glasses": face - {6},
         "face_hair": face | {17},
@@ -55,14 +56,14 @@ def test_presets_are_those_of_the_paper_and_its_variants():
     }
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", MASK_PRESETS)
 def test_region_holds_the_labels_of_its_preset(preset):
     labels = np.arange(19, dtype=np.uint8)[None].repeat(3, axis=0)
 
     region = face_region(labels, preset, EVERYWHERE)
 
     assert region.dtype == np.float32
-    assert set(np.flatnonzero(region[1])) == PRESETS[preset]
+    assert set(np.flatnonzero(region[1])) == MASK_PRESETS[preset]
 
 
 def test_a_bystander_does_not_count():
