@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,10 +12,12 @@ import torch
 from .align import expression_input, face_input
 from .constants import DEFAULT_MARKER
 from .errors import MismatchError, SettingsError
-from .networks import Network
 from .ports import Progress, every
 from .prompt import require_marker
 from .s_star import SStar
+
+if TYPE_CHECKING:
+    from .networks import Network
 
 BATCH = 16  # faces through the encoder at once; more gains nothing and costs memory
 COMBINE = ("each", "mean")

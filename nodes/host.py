@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import comfy.model_management as devices
 import comfy.model_patcher
@@ -27,8 +28,6 @@ from comfy_api.latest import ui as ui  # handed on to the nodes
 from ..f2d_core.catalogue import PUBLISHED
 from ..f2d_core.chunks import Slot, Word
 from ..f2d_core.errors import MismatchError, WeightsError
-from ..f2d_core.networks import Network, load_network
-from ..f2d_core.packed import pack_for_cpu
 from ..f2d_core.prompt import (
     Person,
     check_encoder,
@@ -39,6 +38,9 @@ from ..f2d_core.prompt import (
     require_people,
     slot_vectors,
 )
+
+if TYPE_CHECKING:
+    from ..f2d_core.networks import Network
 
 log = logging.getLogger("face2diffusion")
 
@@ -145,6 +147,8 @@ def embeddings_folder() -> Path:
 
 def load(name: str, kind: str) -> Network:
     """Load "msid", "mapping" or "recon" from our model folder, to run where and when the host says."""
+    from ..f2d_core.networks import load_network  # when one is loaded, not when ComfyUI starts
+
     path = find_file(name)
     if path is None:
         raise WeightsError(file_message(name, kind))
@@ -153,6 +157,8 @@ def load(name: str, kind: str) -> Network:
 
 def managed(module: torch.nn.Module) -> Callable[..., torch.Tensor]:
     """The module behind a model patcher: moved to the GPU before use, offloaded when the host needs the memory."""
+    from ..f2d_core.packed import pack_for_cpu
+
     # Looked up now and not at import: the host replaces it after its start-up checks (0.12 and later).
     patcher_class = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
     device = devices.text_encoder_device()

@@ -35,8 +35,12 @@ def test_same_scores_and_labels_as_facexlib(reference, crops, tmp_path):
 
     found = parser.run(parser_input(crops))
 
-    assert torch.allclose(found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
-    assert np.array_equal(parser.labels(crops), expected.argmax(dim=1).numpy())
+    tolerance = 1e-5 * float(expected.abs().max())
+    assert torch.allclose(found, expected, rtol=1e-4, atol=tolerance)
+    # Where two classes score alike to the last bits, either is right: rounding depends on the number of threads.
+    labels = torch.from_numpy(parser.labels(crops)).long()
+    assert (expected.amax(dim=1) - expected.gather(1, labels[:, None])[:, 0]).max() <= 2 * tolerance
+    assert (labels == expected.argmax(dim=1)).float().mean() > 0.999
     assert len(np.unique(parser.labels(crops))) > 3  # the comparison means something
 
 
