@@ -62,8 +62,6 @@ INJECTION_SUM = "sum"  # S* replaces token + position embedding (published weigh
 INJECTION_TOKEN = "token"  # S* replaces the token embedding only
 INJECTIONS = (INJECTION_SUM, INJECTION_TOKEN)
 FEATURES_MSID = "msid"
-FEATURES_M2 = "m2"  # DreamIdentity's five-level features
-FEATURES = (FEATURES_MSID, FEATURES_M2)
 
 # --- training (Face2Diffusion 3.4: Eq. 1, 8 and 7; and what its settings may be) ---
 RECONSTRUCTION, MASKED, CGDR = "reconstruction", "masked", "cgdr"
@@ -93,5 +91,3 @@ IDENTITY_FORMAT = "f2d-identity"
 IDENTITY_FORMAT_VERSION = 1
 WEIGHTS_FORMAT = "f2d-weights"
 WEIGHTS_FORMAT_VERSION = 1
-
-LICENCE_PUBLISHED = "CC BY-NC-SA 4.0 (Face2Diffusion weights: non-commercial, share alike, attribution)"
