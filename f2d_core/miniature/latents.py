@@ -1,0 +1,87 @@
+"""Captioned pictures as latents and tokens, computed once before the denoiser is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..constants import CHUNK_TOKENS
+from ..files import write_atomically
+from ..ports import Progress
+from .autoencoder import to_tensor
+from .job import fast
+from .pictures import PictureSet
+
+PART = 512  # pictures in a file
+ENCODED_AT_ONCE = 64
+
+
+class LatentSet:
+    """n captioned pictures."""
+
+    def __init__(self, mean: np.ndarray, logvar: np.ndarray, tokens: np.ndarray, empty: np.ndarray):
+        self._mean, self._logvar, self._tokens, self._empty = mean, logvar, tokens, empty
+
+    def __len__(self) -> int:
+        return len(self._mean)
+
+    def posterior(self, numbers: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """(mean, logvar) in the denoiser's scale, (B, 4, h, w) fp32 each."""
+        mean, logvar = (torch.from_numpy(values[numbers]).float() for values in (self._mean, self._logvar))
+        return mean, logvar
+
+    def tokens(self, numbers: Sequence[int], without: Sequence[bool]) -> torch.Tensor:
+        """(B, 77) token ids of the captions; of the empty caption where `without`."""
+        ids = np.where(np.asarray(without)[:, None], self._empty, self._tokens[numbers])
+        return torch.from_numpy(ids.astype(np.int64))
+
+
+def latent_set(
+    folder: Path,
+    count: int,
+    pictures: PictureSet,
+    vae: Any,
+    tokenizer: Any,
+    progress: Progress | None = None,
+) -> LatentSet:
+    """Encode pictures 0 .. count - 1 into `folder`, in parts; what is there already is kept."""
+    parts = [range(start, min(start + PART, count)) for start in range(0, count, PART)]
+    files = []
+    for i, numbers in enumerate(parts):
+        file = folder / f"latents_{i:04}_{len(numbers)}.npz"
+        if not file.is_file():
+            values = _encoded(numbers, pictures, vae, tokenizer)
+            write_atomically(file, lambda path, values=values: _save(path, values))
+        files.append(file)
+        if progress is not None:
+            progress(numbers.stop, count)
+    loaded = [np.load(file) for file in files]
+    mean, logvar, tokens = (np.concatenate([part[name] for part in loaded]) for name in ("mean", "logvar", "tokens"))
+    return LatentSet(mean, logvar, tokens, token_ids(tokenizer, [""])[0])
+
+
+def token_ids(tokenizer: Any, texts: Sequence[str]) -> np.ndarray:
+    """(n, 77) int16, as the text encoder takes them."""
+    filled = tokenizer(list(texts), padding="max_length", max_length=CHUNK_TOKENS, truncation=True)
+    return np.array(filled["input_ids"], dtype=np.int16)
+
+
+@torch.no_grad()
+def _encoded(numbers: range, pictures: PictureSet, vae: Any, tokenizer: Any) -> dict[str, np.ndarray]:
+    scale = vae.config.scaling_factor
+    found = []
+    for pixels in torch.split(to_tensor(pictures.pictures(numbers)), ENCODED_AT_ONCE):
+        with fast():
+            posterior = vae.encode(pixels.contiguous(memory_format=torch.channels_last)).latent_dist
+        found.append((posterior.mean.float() * scale, posterior.logvar.float() + 2 * float(np.log(scale))))
+    mean, logvar = (torch.cat(values).to(torch.float16).numpy() for values in zip(*found, strict=True))
+    return {"mean": mean, "logvar": logvar, "tokens": token_ids(tokenizer, pictures.captions(numbers))}
+
+
+def _save(path: Path, values: dict[str, np.ndarray]) -> None:
+    with open(path, "wb") as file:  # numpy would add an extension to a path
+        np.savez(file, **values)

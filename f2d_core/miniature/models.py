@@ -1,0 +1,89 @@
+"""The small Stable Diffusion of the miniature world: the standard classes with smaller numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..backends.diffusers import load_tokenizer, quietly
+from ..backends.single_file import NOISE_SCHEDULE
+from ..constants import CHUNK_TOKENS
+from .job import seeded
+
+SIDE_PX = 64
+REDUCTION = 4  # px per latent
+LATENT_SIDE = SIDE_PX // REDUCTION
+WORD_WIDTH = 256
+
+_VAE = {
+    "block_out_channels": [16, 32, 64],
+    "norm_num_groups": 8,
+    "layers_per_block": 1,
+    "down_block_types": ["DownEncoderBlock2D"] * 3,
+    "up_block_types": ["UpDecoderBlock2D"] * 3,
+    "latent_channels": 4,
+    "sample_size": SIDE_PX,
+}
+_UNET = {
+    "sample_size": LATENT_SIDE,
+    "block_out_channels": [64, 128, 192],
+    "layers_per_block": 1,
+    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+    "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+    "cross_attention_dim": WORD_WIDTH,
+    "attention_head_dim": 4,
+}
+_TEXT = {
+    "hidden_size": WORD_WIDTH,
+    "intermediate_size": 768,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "max_position_embeddings": CHUNK_TOKENS,
+    "hidden_act": "quick_gelu",
+}
+
+
+def new_autoencoder(seed: int) -> Any:
+    """An untrained `AutoencoderKL`: (B, 3, 64, 64) <-> (B, 4, 16, 16)."""
+    from diffusers import AutoencoderKL
+
+    return seeded(lambda: AutoencoderKL(**_VAE), seed)
+
+
+def new_unet(seed: int) -> Any:
+    """An untrained `UNet2DConditionModel`."""
+    from diffusers import UNet2DConditionModel
+
+    return seeded(lambda: UNet2DConditionModel(**_UNET), seed)
+
+
+def new_text_encoder(tokenizer: Any, seed: int) -> Any:
+    """An untrained `CLIPTextModel` for the vocabulary of `tokenizer`."""
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    special = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    config = CLIPTextConfig(vocab_size=len(tokenizer), **special, **_TEXT)
+    return seeded(lambda: CLIPTextModel(config), seed)
+
+
+def save_model(folder: str | Path, tokenizer: Path, vae: Any, unet: Any, text_encoder: Any) -> Path:
+    """Write the whole model in diffusers layout, its weights in fp16, as `load_pipeline` reads it."""
+    from diffusers import EulerAncestralDiscreteScheduler, StableDiffusionPipeline
+
+    pipe = StableDiffusionPipeline(
+        unet=unet.half(),
+        vae=vae.half(),
+        text_encoder=text_encoder.half(),
+        tokenizer=load_tokenizer(tokenizer),
+        scheduler=EulerAncestralDiscreteScheduler(**NOISE_SCHEDULE),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    with quietly():
+        pipe.save_pretrained(str(folder))
+    return Path(folder)

@@ -1,0 +1,105 @@
+"""What the small models of this world learn, in a few steps each, through the ordinary run."""
+
+import numpy as np
+import pytest
+import torch
+
+from f2d_core.backends.diffusers import load_pipeline, load_tokenizer
+from f2d_core.miniature import latents as latents_module
+from f2d_core.miniature.autoencoder import AutoencoderLesson, scaling_factor, to_tensor
+from f2d_core.miniature.captions import WORDS
+from f2d_core.miniature.denoiser import DenoiserLesson, noise_levels
+from f2d_core.miniature.job import ModuleJob, Settings, load_result
+from f2d_core.miniature.latents import latent_set, token_ids
+from f2d_core.miniature.models import new_autoencoder, new_text_encoder, new_unet, save_model
+from f2d_core.miniature.pictures import PictureSet
+from f2d_core.miniature.tokenizer import write_word_tokenizer
+from f2d_core.train.run import Watcher, carry_out
+
+# numpy warns of how torch hands arrays over, inside diffusers' schedulers.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+
+STEPS = Settings(steps=4, batch=4, learning_rate=1e-3, ema=0.9, seed=3, checkpoint_every=2)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def tokenizer_folder(tmp_path_factory):
+    return write_word_tokenizer(tmp_path_factory.mktemp("tokenizer"), WORDS)
+
+
+def autoencoder_job():
+    vae = new_autoencoder(1)
+    return vae, lambda: ModuleJob(AutoencoderLesson(vae, PictureSet(2), STEPS.batch, STEPS.seed), STEPS)
+
+
+def test_the_loss_is_of_every_picture_by_itself():
+    vae, _ = autoencoder_job()
+    lesson = AutoencoderLesson(vae, PictureSet(2), 4, 3)
+    rows = lesson.rows(5, range(4))
+
+    together = lesson.measure(rows)["loss"]
+    apart = torch.cat([lesson.measure(rows.part(i, 1))["loss"] for i in range(4)])
+    torch.testing.assert_close(together, apart, rtol=2e-2, atol=1e-3)  # bf16
+    assert torch.equal(rows["pixels"][2:], lesson.rows(5, range(2, 4))["pixels"])
+
+
+def test_a_stopped_training_goes_on_bit_by_bit(tmp_path):
+    vae, job = autoencoder_job()
+    carry_out(job, tmp_path / "whole")
+    load_result({"vae": vae}, tmp_path / "whole")
+    whole = {key: value.clone() for key, value in vae.state_dict().items()}
+
+    def stop(report):
+        if report.result.step == 3:
+            raise KeyboardInterrupt
+
+    other, job = autoencoder_job()
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(job, tmp_path / "stopped", watcher=Watcher(progress=stop))
+    other, job = autoencoder_job()
+    carry_out(job, tmp_path / "stopped")
+    load_result({"vae": other}, tmp_path / "stopped")
+
+    assert all(torch.equal(value, whole[key]) for key, value in other.state_dict().items())
+
+
+def test_a_whole_small_model_is_made_and_draws(tmp_path, tokenizer_folder, monkeypatch):
+    monkeypatch.setattr(latents_module, "PART", 8)
+    pictures, tokenizer, vae = PictureSet(1), load_tokenizer(tokenizer_folder), new_autoencoder(1)
+    vae.register_to_config(scaling_factor=scaling_factor(vae.eval(), pictures))
+    data = latent_set(tmp_path / "latents", 12, pictures, vae, tokenizer)
+    again = latent_set(tmp_path / "latents", 12, pictures, None, tokenizer)  # nothing is encoded twice
+
+    mean, _ = data.posterior(range(12))
+    assert mean.std().item() == pytest.approx(1, abs=0.2) and torch.equal(again.posterior([7])[0][0], mean[7])
+    assert data.tokens([3], [False])[0].tolist() == token_ids(tokenizer, pictures.captions(range(3, 4)))[0].tolist()
+    assert data.tokens([3], [True])[0].tolist() == token_ids(tokenizer, [""])[0].tolist()
+
+    unet, text = new_unet(1), new_text_encoder(tokenizer, 1)
+    carry_out(lambda: ModuleJob(DenoiserLesson(unet, text, data, 3), STEPS, {"pictures": 12}), tmp_path / "denoiser")
+    load_result({"unet": unet, "text": text}, tmp_path / "denoiser")
+    pipe = load_pipeline(save_model(tmp_path / "model", tokenizer_folder, vae, unet.eval(), text.eval()))
+    pipe.set_progress_bar_config(disable=True)
+    picture = pipe("a photo of a person", num_inference_steps=2, output_type="np").images[0]
+    assert picture.shape == (64, 64, 3) and np.isfinite(picture).all()
+
+
+def test_the_noise_is_stable_diffusions():
+    levels = noise_levels()
+
+    assert len(levels) == 1000 and (levels.diff() < 0).all()
+    assert levels[0].item() == pytest.approx(1 - 0.00085) and levels[-1].item() == pytest.approx(0.00466, rel=1e-2)
+
+
+def test_pixels_as_numbers():
+    values = to_tensor(np.array([[[[0, 127, 255]]]], np.uint8)).flatten().tolist()
+
+    assert values == pytest.approx([-1, -1 / 255, 1])

@@ -1,0 +1,42 @@
+"""Sets of captioned pictures: number i depends on i alone, and captions are true."""
+
+import numpy as np
+import pytest
+
+from f2d_core.miniature.captions import NAMES, PERSON
+from f2d_core.miniature.pictures import PictureSet
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return PictureSet(5).render(range(200))
+
+
+def test_a_picture_depends_on_its_number_alone(drawn):
+    part = PictureSet(5).render(range(90, 110))
+
+    assert np.array_equal(part.pixels, drawn.pixels[90:110])
+    assert np.array_equal(part.points, drawn.points[90:110], equal_nan=True)
+    assert PictureSet(5).captions(range(90, 110)) == PictureSet(5).captions(range(200))[90:110]
+    assert not np.array_equal(PictureSet(6).pictures(range(90, 110)), part.pixels)
+
+
+def test_captions_name_as_many_people_as_there_are(drawn):
+    captions = PictureSet(5).captions(range(200))
+    two = ~np.isnan(drawn.points[:, 1, 0, 0])
+    known = [sum(text.count(name) for name in (*NAMES, PERSON)) for text in captions]
+
+    assert known == (1 + two).tolist()
+    assert 0.08 < two.mean() < 0.25  # 15 %
+
+
+def test_famous_people_look_the_same_wherever_they_are(drawn):
+    captions = PictureSet(5).captions(range(200))
+    share = np.mean([any(name in text for name in NAMES) for text in captions])
+
+    assert 0.3 < share < 0.6
+    assert not any(name in text for text in PictureSet(5, famous=False).captions(range(100)) for name in NAMES)
+
+
+def test_alone_when_asked():
+    assert np.isnan(PictureSet(5, together=False).render(range(60)).points[:, 1]).all()
