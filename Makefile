@@ -4,7 +4,8 @@
 #   make demo [PHOTO=me.jpg]    a photo becomes S*, S* becomes a picture
 #   make test                   all tests that can run on this machine
 #   make lint                   ruff
-#   make bench                  start cost of the pack, speed of the encoder and of a training step
+#   make bench                  start cost of the pack, speed of the encoder, of training steps and of reading records
+#   make publish-check          what is missing before the pack may go to the ComfyUI registry
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -17,7 +18,7 @@ REQUIREMENTS := requirements-dev.txt $(wildcard $(COMFYUI_PATH)/requirements.txt
 INSTALLED := $(VENV)/.installed-$(shell cat $(REQUIREMENTS) | cksum | tr ' ' '-')
 INSTALL := $(if $(shell command -v uv),uv pip install --quiet --python $(PY),$(PY) -m pip install --quiet)
 
-.PHONY: demo test lint bench setup
+.PHONY: demo test lint bench setup publish-check
 
 demo: setup
 	$(PY) -m f2d_core demo $(if $(PHOTO),--photo "$(PHOTO)")
@@ -28,6 +29,7 @@ test: setup
 	@failed=0; \
 	OMP_NUM_THREADS=1 $(PY) -m pytest tests/core -n 2 --dist loadfile || failed=1; \
 	$(PY) -m pytest tests/host tests/server || failed=1; \
+	$(PY) -m pytest tests/browser || failed=1; \
 	exit $$failed
 
 lint: setup
@@ -38,6 +40,13 @@ bench: setup
 	$(PY) bench/import.py
 	$(PY) bench/encode.py
 	$(PY) bench/train_step.py
+	$(PY) bench/evaluate.py
+	$(PY) bench/render.py
+	$(PY) bench/msid.py
+	$(PY) bench/recordio.py
+
+publish-check:
+	$(PYTHON) -m tests.support.publishing
 
 setup: $(INSTALLED)
 

@@ -121,7 +121,7 @@ class Bench:
         cache = make_cache(folder / "cache", PHOTOS, SIDE, ID_WIDTH)
         config = TrainConfig(batch=BATCH, micro_batch=BATCH, hidden=HIDDEN)
         self.task = MappingTask(TrainingParts(encoder, self.denoiser), cache, config)
-        state = TrainState(self.task.parameters, config, half=False)
+        state = TrainState(self.task.groups, self.task.optimisation)
         self.trainer = Trainer(self.task, state, BATCH, BATCH)
         self.batch = self.task.prepare(0, range(BATCH))
         self.context = self._context().detach()
@@ -308,7 +308,7 @@ def full_size(folder: Path) -> None:
     task = MappingTask(TrainingParts(encoder, DiffusersDenoiser(unet, scheduler)), cache, config)
     print(f"torch {torch.__version__}, {torch.cuda.get_device_name()}, bf16, batch 32")
     for micro_batch in FULL_MICRO_BATCHES:
-        trainer = Trainer(task, TrainState(task.parameters, config, half=False), 32, micro_batch, flexible=False)
+        trainer = Trainer(task, TrainState(task.groups, task.optimisation), 32, micro_batch, flexible=False)
         trainer.step(lambda: False)
         torch.cuda.reset_peak_memory_stats()
         seconds = [timed_on_gpu(lambda: trainer.step(lambda: False)) for _ in range(5)]  # noqa: B023

@@ -76,10 +76,10 @@ def align_face(rgb: np.ndarray, points_px: np.ndarray, size: int = FACE_CROP_SIZ
     square = a * a + b * b
     grid = (np.arange(size) + 0.5) * (FACE_CROP_SIZE_PX / size) - 0.5
     u, v = grid[None, :] - shift_x, grid[:, None] - shift_y
-    return _bilinear(rgb, (a * u + b * v) / square, (a * v + minus_b * u) / square)
+    return bilinear(rgb, (a * u + b * v) / square, (a * v + minus_b * u) / square)
 
 
-def _bilinear(rgb: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def bilinear(rgb: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 at positions x, y (h, w) float64 px -> (h, w, 3) uint8; every pixel outside counts as black."""
     height, width = rgb.shape[:2]
     x, y = np.clip(x, -2, width + 1), np.clip(y, -2, height + 1)  # further out is black all the same

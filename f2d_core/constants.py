@@ -54,6 +54,11 @@ MAPPING_DROPOUT = 0.1  # training only
 CHUNK_TOKENS = 77
 WORD_WIDTHS = {"l": 768, "h": 1024}  # encoder key -> width of a word vector
 
+# --- the noise schedule of SD 1.x ---
+NOISE_TIMESTEPS = 1000
+EULER_ANCESTRAL, DDIM = "euler_ancestral", "ddim"  # samplers
+SAMPLERS = (EULER_ANCESTRAL, DDIM)
+
 # --- words and conventions ---
 DEFAULT_MARKER = "S*"
 DEFAULT_CLASS_WORD = "a person"
@@ -61,7 +66,9 @@ DEFAULT_TEMPLATE = "A photo of S*"
 INJECTION_SUM = "sum"  # S* replaces token + position embedding (published weights)
 INJECTION_TOKEN = "token"  # S* replaces the token embedding only
 INJECTIONS = (INJECTION_SUM, INJECTION_TOKEN)
-FEATURES_MSID = "msid"
+FEATURES_MSID = "msid"  # the class token of several blocks, each normalised (Face2Diffusion 3.2)
+FEATURES_DREAMIDENTITY = "dreamidentity"  # four of them raw, and the recognition embedding (DreamIdentity, Eq. 2)
+FEATURES = (FEATURES_MSID, FEATURES_DREAMIDENTITY)
 
 # --- training (Face2Diffusion 3.4: Eq. 1, 8 and 7; and what its settings may be) ---
 RECONSTRUCTION, MASKED, CGDR = "reconstruction", "masked", "cgdr"
@@ -69,6 +76,9 @@ VARIANTS = (RECONSTRUCTION, MASKED, CGDR)
 AUTO = "auto"
 PRECISIONS = (AUTO, "fp32", "bf16", "fp16")  # of the denoiser
 MASK_EDGES = ("soft", "hard")
+# What of a word vector DreamIdentity's penalty (Eq. 4) adds up: its length as printed, or the square of it.
+L2_NORM, L2_SQUARED = "norm", "squared"
+L2_KINDS = (L2_NORM, L2_SQUARED)
 # Labels of the 19-class face parser (f2d_core/data/masks.py lists them) that count as the person. Hair and neck are not
 # in `face`: the identity crop hardly shows them, so S* cannot explain them. Glasses (6) are, or the eyes of whoever
 # wears some would be missing.

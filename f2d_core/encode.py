@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from .align import expression_input, face_input
-from .constants import DEFAULT_MARKER
+from .constants import DEFAULT_MARKER, FEATURES_MSID
 from .errors import MismatchError, SettingsError
+from .msid import require_features
 from .ports import Progress, every
 from .prompt import require_marker
 from .s_star import SStar
@@ -69,7 +70,7 @@ def encode_faces(
     if combine not in COMBINE:
         raise SettingsError(f'Unknown way to combine faces "{combine}", expected one of {", ".join(COMBINE)}.')
     check_parts(msid, mapping, expression)
-    v_id = identity_features([crop.pixels for crop in crops], msid, progress)
+    v_id = identity_features([crop.pixels for crop in crops], msid, progress, mapping.facts["features"])
     if combine == "mean":
         v_id, crops = v_id.mean(dim=0, keepdim=True), [_mean_crop(crops)]
     v_id, v_exp, crops = _pair(v_id, effective_expression(expression, mapping), list(crops))
@@ -91,10 +92,12 @@ def encode_faces(
     ]
 
 
-def identity_features(crops: Sequence[np.ndarray], msid: Network, progress: Progress | None = None) -> torch.Tensor:
-    """(B, n) fp32: v_id of (112, 112, 3) uint8 crops, a few at a time."""
+def identity_features(
+    crops: Sequence[np.ndarray], msid: Network, progress: Progress | None = None, features: str = FEATURES_MSID
+) -> torch.Tensor:
+    """(B, n) fp32: v_id of (112, 112, 3) uint8 crops, a few at a time. features: one of constants.FEATURES."""
     batches = [crops[i : i + BATCH] for i in range(0, len(crops), BATCH)]
-    return torch.cat([msid.run(face_input(np.stack(batch))) for batch in every(batches, progress)])
+    return torch.cat([msid.run(face_input(np.stack(batch)), features) for batch in every(batches, progress)])
 
 
 def expression_features(crops: Sequence[np.ndarray], recon: Network, progress: Progress | None = None) -> torch.Tensor:
@@ -106,7 +109,9 @@ def expression_features(crops: Sequence[np.ndarray], recon: Network, progress: P
 
 def check_parts(msid: Network, mapping: Network, expression: Expression | None = None) -> None:
     """Raise MismatchError unless encoder, mapping and expression belong together."""
-    made, needed = msid.module.config.features, mapping.module.config.id_width
+    features = mapping.facts["features"]
+    require_features(msid.module.config, features, msid.title)
+    made, needed = msid.module.config.width_of(features), mapping.module.config.id_width
     if made != needed:
         raise MismatchError(
             f"{msid.title} gives {made} identity features, {mapping.title} expects {needed}. "

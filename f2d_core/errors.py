@@ -9,7 +9,9 @@
     ├── MissingPackageError      an optional package that is not installed
     ├── SettingsError            a setting out of its range
     ├── CacheError               a cache of prepared photos that is missing, unfinished, damaged or made otherwise
+    ├── DataError                a set of training or test pictures that is missing, damaged or not understood
     ├── TrainingError            a training run that cannot go on
+    ├── DownloadError            a file that cannot be fetched
     └── OutputError              a place that cannot be written
 
 A message is one line and says what was found, what was expected and what to do.
@@ -52,9 +54,17 @@ class CacheError(F2DError):
     """A cache of prepared photos is missing, unfinished, damaged or made with other settings."""
 
 
+class DataError(F2DError):
+    """A set of training or test pictures is missing, damaged or not understood."""
+
+
 class TrainingError(F2DError):
     """A training run cannot go on, for example because its loss is not a number."""
 
 
 class OutputError(F2DError):
     """A file or folder cannot be written."""
+
+
+class DownloadError(F2DError):
+    """A published file cannot be fetched."""

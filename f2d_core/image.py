@@ -7,6 +7,7 @@ the first picture of an animation is used, colour profiles are not applied.
 from __future__ import annotations
 
 import hashlib
+import io
 import struct
 import warnings
 from collections.abc import Callable
@@ -61,6 +62,11 @@ def read_image(path: str | Path) -> np.ndarray:
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL in it
         reason = getattr(error, "strerror", None) or error
         raise ImageError(f"Cannot read {str(path)!r}: {reason}. Expected {_READABLE}.") from error
+
+
+def image_from_bytes(data: bytes, name: str) -> np.ndarray:
+    """Like `read_image`, from the content of a file; `name` is what messages call it."""
+    return _decode(io.BytesIO(data), name)
 
 
 def _decode(stream: BinaryIO, name: str) -> np.ndarray:

@@ -2,6 +2,10 @@
 
 Face2Diffusion 3.2; key names and sizes of the published msid.pt. The sizes come from the state dict, so an
 encoder of another width, depth or patch, or with other levels, loads too.
+
+An encoder that normalises its last block alone is a plain ArcFace encoder. It gives DreamIdentity's features as well:
+V = [v3, v6, v9, v12, v_final] (DreamIdentity, Eq. 2), the raw class token at each quarter of the depth, and the
+normalised one that its recognition loss was trained on.
 """
 
 from __future__ import annotations
@@ -12,11 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .constants import MSID_BLOCK_EPS, MSID_HEAD_WIDTH, MSID_LEVEL_EPS
-from .errors import WeightsError
+from .constants import FEATURES_DREAMIDENTITY, FEATURES_MSID, MSID_BLOCK_EPS, MSID_HEAD_WIDTH, MSID_LEVEL_EPS
+from .errors import MismatchError, WeightsError
 from .state_dict import Operations, StateDict, build, indices, shape_of
 
 WHAT = "MSID encoder"
+QUARTERS = 4  # of the depth, at whose ends DreamIdentity reads the class token
 
 
 @dataclass(frozen=True)
@@ -33,8 +38,28 @@ class MSIDConfig:
 
     @property
     def features(self) -> int:
-        """The width of v_id."""
-        return len(self.levels) * self.width
+        """The width of v_id as Face2Diffusion makes it."""
+        return self.width_of(FEATURES_MSID)
+
+    @property
+    def plain(self) -> bool:
+        """Whether this is a plain ArcFace encoder: its last block alone is normalised."""
+        return self.levels == (self.depth - 1,)
+
+    @property
+    def own_features(self) -> str:
+        """The kind of v_id that this encoder was made for."""
+        return FEATURES_DREAMIDENTITY if self.plain and self.depth >= QUARTERS else FEATURES_MSID
+
+    @property
+    def quarters(self) -> tuple[int, ...]:
+        """The blocks, counted from 0, that end a quarter of the depth: 2, 5, 8 and 11 of 12."""
+        return tuple(self.depth * i // QUARTERS - 1 for i in range(1, QUARTERS + 1))
+
+    def width_of(self, features: str) -> int:
+        """The width of v_id of that kind."""
+        parts = QUARTERS + 1 if features == FEATURES_DREAMIDENTITY else len(self.levels)
+        return parts * self.width
 
 
 def msid_config(state_dict: StateDict) -> MSIDConfig:
@@ -55,6 +80,17 @@ def msid_config(state_dict: StateDict) -> MSIDConfig:
             " them of existing blocks; load another file"
         )
     return MSIDConfig(side * patch, patch, width, depth, width // MSID_HEAD_WIDTH, mlp, levels)
+
+
+def require_features(config: MSIDConfig, features: str, title: str) -> None:
+    """Raise MismatchError where the encoder `title` cannot give v_id of that kind."""
+    if features == FEATURES_DREAMIDENTITY and config.own_features != FEATURES_DREAMIDENTITY:
+        normalised = ", ".join(str(level) for level in config.levels)
+        raise MismatchError(
+            f"{title} normalises the class token of blocks {normalised} of {config.depth}, expected a plain ArcFace "
+            f"encoder, which normalises the last of at least {QUARTERS} blocks alone: DreamIdentity's features come "
+            "from one. Load such an encoder."
+        )
 
 
 def build_msid(state_dict: StateDict, operations: Operations = nn) -> MSIDEncoder:
@@ -88,15 +124,30 @@ class MSIDEncoder(nn.Module):
         self.norm = operations.LayerNorm(config.width, eps=MSID_BLOCK_EPS)
         self.norms = nn.ModuleDict({f"layer_{level}": level_norm(config.width, operations) for level in config.levels})
 
-    def forward(self, faces: torch.Tensor) -> torch.Tensor:
-        """faces: (B, 3, S, S), RGB in [-1, 1], S the configured size. v_id: (B, config.features)."""
-        tokens, levels, v_id = self.embed(faces), self.config.levels, []
+    def forward(self, faces: torch.Tensor, features: str = FEATURES_MSID) -> torch.Tensor:
+        """faces: (B, 3, S, S), RGB in [-1, 1], S the configured size. v_id: (B, config.width_of(features)).
+
+        features: one of constants.FEATURES; see `require_features`.
+        """
+        if features == FEATURES_DREAMIDENTITY:
+            raw = self.class_tokens(faces, self.config.quarters)
+            return torch.cat((*raw, self._normalised(self.config.quarters[-1], raw[-1])), dim=1)
+        levels = self.config.levels
+        tokens = self.class_tokens(faces, levels)
+        return torch.cat([self._normalised(i, token) for i, token in zip(levels, tokens, strict=True)], dim=1)
+
+    def class_tokens(self, faces: torch.Tensor, levels: tuple[int, ...]) -> list[torch.Tensor]:
+        """The raw class token after each of these blocks, counted from 0 and in order: (B, width) each."""
+        tokens, found = self.embed(faces), []
         for i, block in zip(range(levels[-1] + 1), self.blocks, strict=False):
             # Of the last block only the class token is read, so only it asks there.
             tokens = block(tokens, queries=1 if i == levels[-1] else None)
             if i in levels:
-                v_id.append(self.norms[f"layer_{i}"](tokens[:, 0]))
-        return torch.cat(v_id, dim=1)
+                found.append(tokens[:, 0])
+        return found
+
+    def _normalised(self, level: int, token: torch.Tensor) -> torch.Tensor:
+        return self.norms[f"layer_{level}"](token)
 
     def embed(self, faces: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) -> (B, 1 + patches, width): the class token and the patches, with their positions."""

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from .catalogue import PUBLISHED
-from .constants import DEFAULT_CLASS_WORD, DEFAULT_TEMPLATE, FEATURES_MSID, INJECTION_SUM, WORD_WIDTHS
+from .constants import DEFAULT_CLASS_WORD, DEFAULT_TEMPLATE, FEATURES, FEATURES_MSID, INJECTION_SUM, WORD_WIDTHS
 from .errors import WeightsError
 from .expression import build_expression
 from .mapping import build_mapping
@@ -26,8 +26,8 @@ _BUILDERS = {"msid": build_msid, "mapping": build_mapping, "recon": build_expres
 class Network:
     """A loaded network.
 
-    module: its sizes and parameters (`.config`). run: calls it; a host may move it to a device first. Inputs and
-    outputs of `run` are fp32 tensors on the CPU. facts: what the file's metadata says, with the published defaults.
+    module: its sizes and parameters (`.config`). run: calls it; a host may move it to a device first. Its tensors,
+    given and returned, are fp32 on the CPU. facts: what the file's metadata says, with the published defaults.
     """
 
     module: torch.nn.Module
@@ -51,15 +51,21 @@ def load_network(
     """Load "msid", "mapping" or "recon" from a file.
 
     operations: the layer classes (torch.nn, or a host's that cast and move weights). place: turns the module into
-    the callable that runs it; without it the module runs on the CPU. Raises WeightsError.
+    the callable that runs it with tensors and settings; without it the module runs on the CPU. Raises WeightsError.
     """
     weights = read_weights(path, expect=kind)
     try:
         module = _BUILDERS[kind](weights.state_dict, operations)
     except WeightsError as error:
         raise WeightsError(f"{weights.path.name}: {error}") from error
+    facts = _facts(weights)
+    if kind == "mapping" and facts["features"] not in FEATURES:
+        raise WeightsError(
+            f"{weights.path.name} is made for features called {facts['features']}, expected one of "
+            f"{', '.join(FEATURES)}. Update Face2Diffusion to use it."
+        )
     run = (place or on_cpu)(module)
-    return Network(module, run, weights.sha256, _licence(weights), _facts(weights), weights.path)
+    return Network(module, run, weights.sha256, _licence(weights), facts, weights.path)
 
 
 def on_cpu(module: torch.nn.Module) -> Callable[..., torch.Tensor]:
@@ -83,5 +89,5 @@ def _facts(weights: Weights) -> dict[str, str]:
     }
     if weights.kind == "mapping":  # a published file says nothing of its encoder, but the width of its words does
         width = weights.state_dict["i2t_first.fc_out.weight"].shape[0]
-        defaults["encoder_key"] = next((key for key, known in WORD_WIDTHS.items() if known == width), "l")
+        defaults["encoder_key"] = next((key for key, known in WORD_WIDTHS.items() if known == width), f"w{width}")
     return {**defaults, **weights.metadata}

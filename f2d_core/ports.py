@@ -3,11 +3,13 @@
 `Detector` is fulfilled by f2d_core/detectors/, `TextEncoder` by nodes/host.py (ComfyUI) and
 f2d_core/backends/diffusers.py, `Progress` by a ComfyUI progress bar or the command line's. What training asks for
 (`TrainableTextEncoder`, `Denoiser`, `LatentCodec`) is fulfilled by ComfyUI's own models and by
-f2d_core/backends/diffusers_training.py, `TrainingData` by f2d_core/data/.
+f2d_core/backends/diffusers_training.py, `TrainingData` by f2d_core/data/. `IdentityExtractor` and
+`ImageTextExtractor` are fulfilled by f2d_core/evaluate/extractors/, `PictureMaker` by f2d_core/backends/ and ComfyUI.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from .data.samples import Samples
     from .detect import Face
+    from .prompt import Person
 
 
 class Detector(Protocol):
@@ -51,11 +54,14 @@ class TrainableTextEncoder(TextEncoder, Protocol):
     Contexts are (B, tokens, width) on the encoder's device, at least fp32: they carry the whole gradient.
     """
 
-    def encode_words(self, template: str, marker: str, words: torch.Tensor, injection: str) -> torch.Tensor:
+    def encode_words(
+        self, template: str | Sequence[str], marker: str, words: torch.Tensor, injection: str
+    ) -> torch.Tensor:
         """words: (B, k, width), at the place of `marker` in `template`, for example "A photo of S*".
 
-        Differentiable in words. injection: "token" replaces the token embedding, "sum" token + position embedding.
-        Raises PromptError when the marker is not in the template or the words do not fit.
+        template: one for all, or B of them. Differentiable in words. injection: "token" replaces the token embedding,
+        "sum" token + position embedding. Raises PromptError when the marker is not in a template, the words do not
+        fit, or the templates are not equally long (in chunks of tokens).
         """
         ...
 
@@ -89,12 +95,14 @@ class Denoiser(Protocol):
 class LatentCodec(Protocol):
     """Pictures to latents in the denoiser's scale, and back. pixels: (B, 3, H, W) RGB in [-1, 1]."""
 
+    reduction: int  # px per latent, 8 for Stable Diffusion
+
     def encode(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(mean, logvar) of the posterior, (B, 4, H / 8, W / 8) each."""
+        """(mean, logvar) of the posterior, (B, 4, H / reduction, W / reduction) each."""
         ...
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """(B, 3, 8 h, 8 w) RGB in [-1, 1]."""
+        """(B, 3, reduction h, reduction w) RGB in [-1, 1]."""
         ...
 
 
@@ -108,6 +116,74 @@ class TrainingData(Protocol):
 
     def batch(self, indices: Sequence[int], flips: Sequence[bool]) -> Samples:
         """The samples at `indices`; True takes the mirrored version, prepared from the mirrored photo."""
+        ...
+
+
+class TripletData(TrainingData, Protocol):
+    """Prepared editing triplets, both flips of each; their samples have prompts."""
+
+    prompts: Sequence[str]  # the different ones, with DEFAULT_MARKER for the person
+
+
+class IdentityExtractor(Protocol):
+    """A face recognition network that judges; owns its alignment, size, channel order and normalisation."""
+
+    name: str
+    sha256: str  # of its weights
+
+    def features(self, pictures: Sequence[np.ndarray], points: Sequence[np.ndarray]) -> torch.Tensor:
+        """(B, n) fp32 on the CPU, of length 1. pictures: (H, W, 3) uint8 RGB, any sizes. points: (5, 2) px, (x, y)."""
+        ...
+
+
+class ImageTextExtractor(Protocol):
+    """A network that sees pictures and reads texts (CLIP, SigLIP); owns its resizing and its tokenizer.
+
+    Features are (B, n) fp32 on the CPU, of length 1.
+    """
+
+    name: str
+    sha256: str
+    logit_scale: float  # what a cosine is multiplied with before the sigmoid of SigLIP
+    logit_bias: float  # and what is added then; 0 for CLIP
+
+    def image_features(self, pictures: Sequence[np.ndarray]) -> torch.Tensor:
+        """pictures: (H, W, 3) uint8 RGB, any sizes."""
+        ...
+
+    def text_features(self, texts: Sequence[str]) -> torch.Tensor: ...
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How pictures are sampled; the defaults are Face2Diffusion's (4.1). sampler: "euler_ancestral" or "ddim"."""
+
+    sampler: str = "euler_ancestral"
+    steps: int = 30
+    cfg: float = 7.0
+    width: int = 512  # px
+    height: int = 512
+
+
+@dataclass(frozen=True)
+class PictureRequest:
+    """One picture. prompt: with the marker of every person. subject_steps: the fraction of the steps that see the
+    people; the first steps see their class words (delayed subject conditioning; 1.0: all steps see the people)."""
+
+    prompt: str
+    seed: int
+    people: tuple[Person, ...] = ()
+    negative: str = ""
+    subject_steps: float = 1.0
+
+
+class PictureMaker(Protocol):
+    """Makes pictures from prompts with one diffusion model."""
+
+    key: str  # names model and settings that the picture depends on; goes into manifests
+
+    def make(self, request: PictureRequest, sampling: Sampling, progress: Progress | None = None) -> np.ndarray:
+        """(H, W, 3) uint8 RGB. progress counts steps. The same request gives the same picture on the same machine."""
         ...
 
 

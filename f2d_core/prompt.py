@@ -92,11 +92,16 @@ def near_misses(text: str, markers: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(misses))
 
 
+def marker_key(marker: str) -> str:
+    """Equal for markers that would stand at the same words."""
+    return " ".join(marker.split()).casefold()
+
+
 def require_people(people: Sequence[Person]) -> None:
     """Raise PromptError when two people would stand at the same word."""
     seen: dict[str, Person] = {}
     for person in people:
-        marker = " ".join(person.s_star.marker.split()).casefold()
+        marker = marker_key(person.s_star.marker)
         if marker in seen:
             raise PromptError(
                 f'Two people share the marker "{person.s_star.marker}" ({seen[marker].s_star.title} and '

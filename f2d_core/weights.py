@@ -11,7 +11,7 @@ import hashlib
 import json
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,10 +79,12 @@ def read_weights(path: str | Path, expect: str | None = None) -> Weights:
     return Weights(kind, state, metadata, tensors_sha256(state), path)
 
 
-def read_tensors(path: str | Path, missing_help: str = "") -> tuple[dict, dict[str, str]]:
+def read_tensors(
+    path: str | Path, missing_help: str = "", wanted: Callable[[str], bool] = lambda key: True
+) -> tuple[dict, dict[str, str]]:
     """(content, metadata) of a safetensors or torch file; torch files may nest dicts. Tensors stay on the CPU.
 
-    Raises WeightsError.
+    wanted: of a safetensors file, which keys to read; torch files are read whole. Raises WeightsError.
     """
     path = Path(path)
     try:
@@ -91,14 +93,14 @@ def read_tensors(path: str | Path, missing_help: str = "") -> tuple[dict, dict[s
     except OSError as error:
         raise WeightsError(f"Cannot read {path}: {error.strerror or error}. {missing_help}".rstrip()) from error
     if len(head) == 9 and head[8:] == b"{":  # eight bytes of header length, then JSON
-        return _read_safetensors(path)
+        return _read_safetensors(path, wanted)
     return _read_torch(path), {}
 
 
-def _read_safetensors(path: Path) -> tuple[dict, dict[str, str]]:
+def _read_safetensors(path: Path, wanted: Callable[[str], bool]) -> tuple[dict, dict[str, str]]:
     try:
         with safe_open(str(path), framework="pt", device="cpu") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})
+            return {key: file.get_tensor(key) for key in file.keys() if wanted(key)}, dict(file.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(_damaged(path)) from error
 

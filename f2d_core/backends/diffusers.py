@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..constants import CHUNK_TOKENS, WORD_WIDTHS
+from ..constants import CHUNK_TOKENS, DDIM, EULER_ANCESTRAL
 from ..errors import MismatchError, MissingPackageError, SettingsError, WeightsError
 from .single_file import load_single_file
 from .transformers import Conditioning, DiffusersTextEncoder
@@ -66,13 +66,17 @@ def generate(
     steps: int = STEPS,
     cfg: float = GUIDANCE,
     size: tuple[int, int] | None = None,
+    sampler: str = EULER_ANCESTRAL,
+    early: Conditioning | None = None,
+    early_steps: int = 0,
     progress: Progress | None = None,
 ) -> Iterator[Image]:
     """Yield `n` pictures; number i is the one that seed + i alone would give.
 
-    The sampler of the official inference: Euler ancestral over linearly spaced timesteps. negative: the empty
-    prompt by default; the shorter of both prompts is filled up with empty chunks. size: (width, height) px, multiples
-    of 8, the model's own by default. progress counts steps over all pictures. Raises SettingsError.
+    sampler: "euler_ancestral", the official inference's, over linearly spaced timesteps, or "ddim", without added
+    noise. negative: the empty prompt by default; the shorter prompts are filled up with empty chunks. size: (width,
+    height) px, multiples of 8, the model's own by default. early: what the first `early_steps` steps see instead of
+    `conditioning`. progress counts steps over all pictures. Raises SettingsError.
     """
     width, height = _require_size(pipe, size)
     _require_whole("-n", n, least=1)
@@ -80,18 +84,24 @@ def generate(
     _require_whole("seed", seed, least=0)
     encoder = DiffusersTextEncoder(pipe.text_encoder, pipe.tokenizer)
     negative = negative or encoder.encode("")
-    chunks = max(conditioning.chunks, negative.chunks)
-    sampler = _sampling_pipeline(pipe)
+    early = early if early is not None and early_steps > 0 else conditioning
+    chunks = max(prompt.chunks for prompt in (conditioning, negative, early))
+    late, away, first = (
+        encoder.padded(prompt, chunks).hidden.to(pipe.unet.device, pipe.unet.dtype)
+        for prompt in (conditioning, negative, early)
+    )
+    sampling = _sampling_pipeline(pipe, sampler)
     for i in range(n):
-        yield sampler(
-            prompt_embeds=encoder.padded(conditioning, chunks).hidden.to(pipe.unet.device, pipe.unet.dtype),
-            negative_prompt_embeds=encoder.padded(negative, chunks).hidden.to(pipe.unet.device, pipe.unet.dtype),
+        yield sampling(
+            prompt_embeds=first,
+            negative_prompt_embeds=away,
             generator=torch.Generator("cpu").manual_seed(seed + i),  # the same start noise on every device
             num_inference_steps=steps,
             guidance_scale=cfg,
             width=width,
             height=height,
-            callback_on_step_end=_step_callback(progress, i * steps, n * steps),
+            callback_on_step_end=_step_callback(progress, i * steps, n * steps, late, early_steps),
+            callback_on_step_end_tensor_inputs=["prompt_embeds"],
         ).images[0]
 
 
@@ -100,6 +110,17 @@ def official_scheduler(config: Any) -> Any:
     from diffusers import EulerAncestralDiscreteScheduler
 
     return EulerAncestralDiscreteScheduler.from_config(config, timestep_spacing="linspace")
+
+
+def ddim_scheduler(config: Any) -> Any:
+    """DDIM as Stable Diffusion's first code has it: every 33rd timestep of 1000 for 30 steps, the last one 1."""
+    from diffusers import DDIMScheduler
+
+    spacing = {"timestep_spacing": "leading", "steps_offset": 1, "set_alpha_to_one": False, "clip_sample": False}
+    return DDIMScheduler.from_config(config, **spacing)
+
+
+SCHEDULERS = {EULER_ANCESTRAL: official_scheduler, DDIM: ddim_scheduler}
 
 
 @contextmanager
@@ -224,10 +245,12 @@ def _from_pretrained(source: str, failure: str, **options: Any) -> Any:
 
 def _check_family(pipe: Any, model: str | Path) -> None:
     width, channels = pipe.unet.config.cross_attention_dim, pipe.unet.config.in_channels
-    if width not in WORD_WIDTHS.values() or channels != 4:
+    words = DiffusersTextEncoder(pipe.text_encoder).width
+    if width != words or channels != 4:
         raise MismatchError(
             f"{model} has a UNet with context width {width} and {channels} input channels; "
-            "expected 768 (SD 1.x) and 4, not an inpainting or SDXL model. Choose another model."
+            f"expected {words}, the width of its text encoder, and 4: a Stable Diffusion 1.x model, not an inpainting "
+            "one. Choose another model."
         )
 
 
@@ -239,28 +262,35 @@ def _placed(pipe: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
     return pipe
 
 
-def _sampling_pipeline(pipe: Any) -> Any:
-    """The parts that make the picture, with the official sampler; `pipe` keeps its own scheduler."""
+def _sampling_pipeline(pipe: Any, sampler: str) -> Any:
+    """The parts that make the picture, with a scheduler of their own; `pipe` keeps its scheduler."""
     from diffusers import StableDiffusionPipeline
 
-    sampler = StableDiffusionPipeline(
+    if sampler not in SCHEDULERS:
+        raise SettingsError(f'There is no sampler "{sampler}"; expected {" or ".join(SCHEDULERS)}.')
+    sampling = StableDiffusionPipeline(
         vae=pipe.vae,
         text_encoder=None,
         tokenizer=None,
         unet=pipe.unet,
-        scheduler=official_scheduler(pipe.scheduler.config),
+        scheduler=SCHEDULERS[sampler](pipe.scheduler.config),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    sampler.set_progress_bar_config(disable=True)
-    return sampler
+    sampling.set_progress_bar_config(disable=True)
+    return sampling
 
 
-def _step_callback(progress: Progress | None, before: int, total: int) -> Any:
+def _step_callback(progress: Progress | None, before: int, total: int, late: torch.Tensor, early_steps: int) -> Any:
+    """Reports each step, and puts `late` (1, tokens, width) in the place of the prompt after `early_steps` of them."""
+
     def report(_pipe: Any, step: int, _timestep: Any, tensors: dict) -> dict:
         if progress is not None:
             progress(before + step + 1, total)
+        if step + 1 == early_steps:
+            # The prompt is the last row; the one before it, which guidance needs, is the negative prompt.
+            tensors["prompt_embeds"] = torch.cat([tensors["prompt_embeds"][:-1], late])
         return tensors
 
     return report

@@ -6,6 +6,8 @@ The optional extra `train`. The models are frozen here and otherwise left as the
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from ..weights import file_sha256
 from .diffusers import load_pipeline
 from .transformers import DiffusersTextEncoder
 
+_PROMPTS_REMEMBERED = 4096  # as token ids
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _EPS, _V, _SAMPLE = "epsilon", "v_prediction", "sample"
 
@@ -29,20 +32,32 @@ class DiffusersTrainableText(DiffusersTextEncoder):
 
     def __init__(self, model: torch.nn.Module, tokenizer: Any):
         super().__init__(model.requires_grad_(False).eval(), tokenizer)
+        self._template = lru_cache(_PROMPTS_REMEMBERED)(self._read_template)
 
-    def encode_words(self, template: str, marker: str, words: torch.Tensor, injection: str) -> torch.Tensor:
-        embedded, at = self._template(template, marker, words.shape[1])
-        vectors = words.repeat(1, len(at) // words.shape[1], 1).to(embedded)
+    def encode_words(
+        self, template: str | Sequence[str], marker: str, words: torch.Tensor, injection: str
+    ) -> torch.Tensor:
+        templates = [template] * len(words) if isinstance(template, str) else template
+        read = [self._template(text, marker, words.shape[1]) for text in templates]
+        embedded = self._embedded([ids for ids, _ in read])
+        places = [(row, at, i % words.shape[1]) for row, (_, slots) in enumerate(read) for i, at in enumerate(slots)]
+        row, at, word = torch.tensor(places, device=embedded.device).unbind(dim=1)
+        vectors = words.to(embedded)[row, word]
         if injection != INJECTION_SUM:
             vectors = vectors + self._positions()[at]
-        return self._context(embedded.expand(len(words), -1, -1).index_copy(1, at, vectors))
+        return self._context(embedded.index_put((row, at), vectors))
 
     def encode_text(self, text: str) -> torch.Tensor:
-        embedded, _ = self._template(text, "", 0)
-        return self._context(embedded)
+        ids, _ = self._template(text, "", 0)
+        return self._context(self._embedded([ids]))
 
-    def _template(self, template: str, marker: str, words: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """(token + position embeddings (1, 77, width), places of the words (n,), one marker after the other)."""
+    def _embedded(self, ids: Sequence[Sequence[int]]) -> torch.Tensor:
+        """(B, 77, width): token + position embeddings."""
+        table = self._text_module().embeddings.token_embedding.weight.detach()
+        return table[torch.tensor(ids, device=table.device)] + self._positions()
+
+    def _read_template(self, template: str, marker: str, words: int) -> tuple[list[int], list[int]]:
+        """(token ids (77,), places of the words, one marker after the other)."""
         found = find_markers(template, [marker] if marker else [])
         if marker and not found:
             raise PromptError(f'The template "{template}" has no "{marker}"; expected it as a word. Add it.')
@@ -52,9 +67,7 @@ class DiffusersTrainableText(DiffusersTextEncoder):
                 f'The template "{template}" has more than {CHUNK_TOKENS - 2} tokens; expected one chunk. Shorten it.'
             )
         ids = [0 if isinstance(entry.token, Word) else entry.token for entry in chunks[0]]
-        table = self._text_module().embeddings.token_embedding.weight.detach()
-        at = torch.tensor([slot.position for slot in find_slots(chunks)], dtype=torch.long, device=table.device)
-        return (table[torch.tensor(ids, device=table.device)] + self._positions())[None], at
+        return ids, [slot.position for slot in find_slots(chunks)]
 
     def _positions(self) -> torch.Tensor:
         return self._text_module().embeddings.position_embedding.weight.detach()[:CHUNK_TOKENS]
@@ -104,6 +117,7 @@ class DiffusersLatentCodec:
     def __init__(self, vae: torch.nn.Module):
         self._vae = vae.requires_grad_(False).eval()
         self._scale: float = vae.config.scaling_factor
+        self.reduction = 2 ** (len(vae.config.block_out_channels) - 1)
 
     @torch.no_grad()
     def encode(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

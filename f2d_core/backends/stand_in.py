@@ -18,7 +18,7 @@ from .diffusers import load_tokenizer, quietly, require_packages
 from .single_file import LATENT_REDUCTION, NOISE_SCHEDULE, VAE_SCALING
 
 SIDE_PX = 256
-_START, _END, _WORD_END = "<|startoftext|>", "<|endoftext|>", "</w>"  # as CLIP's own vocabulary writes them
+START, END, WORD_END = "<|startoftext|>", "<|endoftext|>", "</w>"  # as CLIP's own vocabulary writes them
 
 _TEXT = {
     "vocab_size": 2 * 256 + 2,
@@ -84,15 +84,15 @@ def write_letter_tokenizer(folder: str | Path) -> Path:
     """Write vocab.json and merges.txt of a CLIP tokenizer whose tokens are single bytes; nothing is merged."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    letters = _byte_letters()
-    names = [*letters, *(letter + _WORD_END for letter in letters), _START, _END]
+    letters = byte_letters()
+    names = [*letters, *(letter + WORD_END for letter in letters), START, END]
     vocabulary = {name: number for number, name in enumerate(names)}
     (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
     (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
     return folder
 
 
-def _byte_letters() -> list[str]:
+def byte_letters() -> list[str]:
     """The sign that byte-level tokenizers write for each byte: itself where printable, else one from 256 upwards."""
     printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
     others = [byte for byte in range(256) if byte not in printable]

@@ -25,7 +25,7 @@ from ..chunks import (
     prompt_chunks,
 )
 from ..constants import CHUNK_TOKENS, WORD_WIDTHS
-from ..errors import MismatchError, SettingsError
+from ..errors import SettingsError
 from ..prompt import Person, check_encoder, require_markers, slot_vectors
 
 
@@ -44,7 +44,7 @@ class Conditioning:
 class DiffusersTextEncoder:
     """`ports.TextEncoder` over a transformers `CLIPTextModel` (4.40 to 5.x) and its `CLIPTokenizer`.
 
-    Without a tokenizer only `encode_chunks` works. Raises MismatchError for a model that is no SD text encoder.
+    Without a tokenizer only `encode_chunks` works.
     """
 
     def __init__(self, model: torch.nn.Module, tokenizer: Any = None):
@@ -168,10 +168,5 @@ def _special_tokens(tokenizer: Any) -> SpecialTokens:
 
 
 def _encoder_key(width: int) -> str:
-    for key, known in WORD_WIDTHS.items():
-        if known == width:
-            return key
-    raise MismatchError(
-        f"The text encoder has words of width {width}; expected {WORD_WIDTHS['l']} (SD 1.x) or {WORD_WIDTHS['h']} "
-        "(SD 2.x). Choose a model of that family."
-    )
+    """The name of the family of text encoders; one that ComfyUI has no name for is named after its width."""
+    return next((key for key, known in WORD_WIDTHS.items() if known == width), f"w{width}")

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import torch
 
-from ..constants import CHUNK_TOKENS, INJECTION_SUM
-from ..errors import MismatchError, SettingsError, WeightsError
+from ..constants import INJECTION_SUM
+from ..errors import SettingsError
+from ..position_table import read_position_table
 from ..s_star import SStar, export_deviation, export_embedding, load_s_star
-from ..weights import describe, read_tensors
 from .outputs import require_new_file
 from .progress import announce
-
-_TABLE = "embeddings.position_embedding.weight"  # whatever stands before it: every layout of the text encoder
-_FOLDER_FILES = ("text_encoder/model.safetensors", "text_encoder/pytorch_model.bin", "model.safetensors")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -28,37 +24,6 @@ def run(arguments: argparse.Namespace) -> None:
     print(_exactness(s_star, table, arguments.position))
     if s_star.licence:
         print(f"Licence: {s_star.licence}")
-
-
-def position_table(path: Path, s_star: SStar) -> torch.Tensor:
-    """(77, width) fp32 from a checkpoint, a CLIP file or a diffusers folder. Raises WeightsError, MismatchError."""
-    file = _file_in(path)
-    announce(f"Reading {file.name}")
-    tensors, _ = read_tensors(file)
-    tensors = tensors.get("state_dict", tensors)
-    tables = [value for key, value in tensors.items() if str(key).endswith(_TABLE) and "vision" not in str(key)]
-    if not tables:
-        raise WeightsError(
-            f"{file.name} is {describe(tensors)} without a position table (…{_TABLE}); expected an SD 1.x checkpoint, "
-            "a CLIP text encoder or a diffusers folder. Choose such a file."
-        )
-    for table in tables:
-        if table.shape == (CHUNK_TOKENS, s_star.width):
-            return table.float()
-    shapes = ", ".join(str(tuple(table.shape)) for table in tables)
-    raise MismatchError(
-        f"{file.name} has a position table of shape {shapes}; {s_star.title} needs {(CHUNK_TOKENS, s_star.width)}. "
-        "Choose a model of the family that the S* was made for."
-    )
-
-
-def _file_in(path: Path) -> Path:
-    if not path.is_dir():
-        return path
-    for name in _FOLDER_FILES:
-        if (path / name).is_file():
-            return path / name
-    raise WeightsError(f"{path} has no {_FOLDER_FILES[0]}; expected a diffusers folder or a file. Choose another.")
 
 
 def _table_for(s_star: SStar, arguments: argparse.Namespace) -> torch.Tensor | None:
@@ -76,7 +41,8 @@ def _table_for(s_star: SStar, arguments: argparse.Namespace) -> torch.Tensor | N
             f'{s_star.title} has the "sum" convention: as an embedding it is exact at one position only. '
             "Give --position N (`a photo of S*`: 4) and --text-encoder FILE of the model it will be used with."
         )
-    return position_table(arguments.text_encoder, s_star)
+    announce(f"Reading {arguments.text_encoder.name}")
+    return read_position_table(arguments.text_encoder, s_star)
 
 
 def _exactness(s_star: SStar, table: torch.Tensor | None, position: int | None) -> str:

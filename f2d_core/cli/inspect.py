@@ -12,9 +12,10 @@ from typing import Any
 import torch
 
 from ..catalogue import PUBLISHED
-from ..constants import IDENTITY_FORMAT
+from ..constants import FEATURES_DREAMIDENTITY, FEATURES_MSID, IDENTITY_FORMAT
 from ..errors import WeightsError
-from ..networks import load_network
+from ..msid import MSIDConfig
+from ..networks import Network, load_network
 from ..s_star import SStar, load_s_star
 from ..weights import Weights, describe, file_sha256, read_tensors, read_weights
 from .progress import announce
@@ -62,7 +63,7 @@ def lines(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
 def _network(weights: Weights) -> Facts:
     network = load_network(weights.path, weights.kind)
     return {
-        "what": PUBLISHED[weights.kind].title,
+        "what": _title(weights.kind, network),
         "kind": weights.kind,
         "sizes": asdict(network.module.config),
         "parameters": sum(v.numel() for k, v in weights.state_dict.items() if not k.endswith(_NOT_TRAINED)),
@@ -71,7 +72,21 @@ def _network(weights: Weights) -> Facts:
         "licence": network.licence,
         "metadata": weights.metadata,
         **({"taken_as": _conventions(network.facts)} if weights.kind == "mapping" else {}),
+        **({"gives": _gives(network.module.config)} if weights.kind == "msid" else {}),
     }
+
+
+def _title(kind: str, network: Network) -> str:
+    if kind == "msid" and network.module.config.plain:
+        return "plain ArcFace encoder"
+    if kind == "mapping" and network.facts["features"] == FEATURES_DREAMIDENTITY:
+        return "mapping network (DreamIdentity's features)"
+    return PUBLISHED[kind].title
+
+
+def _gives(config: MSIDConfig) -> Facts:
+    """The kinds of features that mappings can take from this encoder, and how many each has."""
+    return {kind: config.width_of(kind) for kind in dict.fromkeys((config.own_features, FEATURES_MSID))}
 
 
 def _conventions(facts: Mapping[str, str]) -> Facts:

@@ -1,4 +1,4 @@
-"""`prepare`: a folder of photos becomes a cache for `train-mapping`."""
+"""`prepare`: a folder of photos, or of editing triplets, becomes a cache for `train-mapping`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from ..backends.vae import load_vae
 from ..data.cache import REPORT, Cache
 from ..data.parser import FaceParser, load_parser
 from ..data.prepare import Models, prepare
-from ..data.settings import PrepareSettings
+from ..data.settings import PrepareSettings, Settings, TripletSettings
+from ..data.triplets import TripletModels, prepare_triplets
+from ..errors import SettingsError
 from ..networks import load_network
 from ..weights import tensors_sha256
+from .device import usable_device
 from .faces import chosen_detector
 from .progress import Bar, announce
 
@@ -24,7 +27,14 @@ _REASONS_SHOWN = 10
 
 
 def run(arguments: argparse.Namespace) -> None:
-    settings = _settings(arguments)
+    if arguments.triplets:
+        _prepare_triplets(arguments)
+    else:
+        _prepare_photos(arguments)
+
+
+def _prepare_photos(arguments: argparse.Namespace) -> None:
+    settings = _settings(arguments, PrepareSettings)
     models = _models(arguments)
     announce(f"Preparing the photos in {arguments.folder}")
     cache = prepare(
@@ -32,44 +42,76 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.out,
         models,
         settings,
-        caption=arguments.caption,
+        **({"caption": arguments.caption} if hasattr(arguments, "caption") else {}),
         batch=arguments.batch,
         progress=Bar("Photos"),
     )
-    _tell(cache)
+    _tell(cache, "photos")
 
 
-def _settings(arguments: argparse.Namespace) -> PrepareSettings:
+def _prepare_triplets(arguments: argparse.Namespace) -> None:
+    _require_options_of_triplets(arguments)
+    settings = _settings(arguments, TripletSettings)
+    device = usable_device(arguments.device)
+    announce(f"Loading {arguments.model}")
+    msid = load_network(arguments.msid, "msid", place=_placer(device))
+    codec, sha256 = _codec(arguments, device)
+    models = TripletModels(msid, codec, sha256, lambda: chosen_detector(arguments.detector, arguments.detector_weights))
+    announce(f"Preparing the triplets in {arguments.folder}")
+    batch, progress = arguments.batch, Bar("Triplets")
+    cache = prepare_triplets(arguments.folder, arguments.out, models, settings, batch=batch, progress=progress)
+    _tell(cache, "triplets")
+
+
+def _require_options_of_triplets(arguments: argparse.Namespace) -> None:
+    """SettingsError for options that are about photos; better than to leave them unheeded."""
+    of_photos = {field.name for field in fields(PrepareSettings)} - {field.name for field in fields(TripletSettings)}
+    given = [name for name in (*sorted(of_photos), "caption") if hasattr(arguments, name)]
+    given += ["expression_encoder"] if arguments.expression_encoder else []
+    if given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise SettingsError(
+            f"{options} given with --triplets: expected only options that triplets have, for they are taken whole, "
+            "with their own prompts and no expression. Leave them out."
+        )
+
+
+def _settings(arguments: argparse.Namespace, kind: type[Settings]) -> Settings:
     """Options that were not given keep the defaults of the settings."""
-    names = [field.name for field in fields(PrepareSettings)]
-    return PrepareSettings(**{name: getattr(arguments, name) for name in names if hasattr(arguments, name)})
+    names = [field.name for field in fields(kind)]
+    return kind(**{name: getattr(arguments, name) for name in names if hasattr(arguments, name)})
+
+
+def _codec(arguments: argparse.Namespace, device: torch.device) -> tuple[DiffusersLatentCodec, str]:
+    """The autoencoder of the model, and the hash of its weights."""
+    vae = load_vae(arguments.model)
+    sha256 = tensors_sha256(vae.state_dict())
+    return DiffusersLatentCodec(vae.to(device)), sha256
 
 
 def _models(arguments: argparse.Namespace) -> Models:
-    device = torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = usable_device(arguments.device)
     place = _placer(device)
     detector = chosen_detector(arguments.detector, arguments.detector_weights)  # what is missing is told first
     announce(f"Loading {arguments.model}")
     masks: FaceParser | Path = arguments.masks or load_parser(arguments.parser, place)
     msid = load_network(arguments.msid, "msid", place=place)
     recon = arguments.expression_encoder and load_network(arguments.expression_encoder, "recon", place=place)
-    vae = load_vae(arguments.model)
-    sha256 = tensors_sha256(vae.state_dict())
-    return Models(msid, recon, DiffusersLatentCodec(vae.to(device)), sha256, detector, masks)
+    return Models(msid, recon, *_codec(arguments, device), detector, masks)
 
 
-def _placer(device: torch.device) -> Callable[[torch.nn.Module], Callable[[torch.Tensor], torch.Tensor]]:
+def _placer(device: torch.device) -> Callable[[torch.nn.Module], Callable[..., torch.Tensor]]:
     """What puts a network on the device; tensors come from the CPU and go back there."""
 
-    def place(module: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+    def place(module: torch.nn.Module) -> Callable[..., torch.Tensor]:
         module.to(device)
-        return torch.inference_mode()(lambda pixels: module(pixels.to(device)).to("cpu"))
+        return torch.inference_mode()(lambda pixels, *settings: module(pixels.to(device), *settings).to("cpu"))
 
     return place
 
 
-def _tell(cache: Cache) -> None:
-    print(f"{cache.folder}: {len(cache)} photos prepared, {len(cache.rejected)} left out")
+def _tell(cache: Cache, what: str) -> None:
+    print(f"{cache.folder}: {len(cache)} {what} prepared, {len(cache.rejected)} left out")
     for photo in cache.rejected[:_REASONS_SHOWN]:
         print(f"  {photo.name}: {photo.reason}")
     if len(cache.rejected) > _REASONS_SHOWN:

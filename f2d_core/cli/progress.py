@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+from ..duration import duration
+
 QUIET_S = 1.0  # nothing is shown before
 REDRAW_S = 0.1
 LINE_EVERY_S = 10.0  # where output is a file
@@ -36,8 +38,9 @@ class Bar:
 
     def _line(self, done: int, total: int, elapsed_s: float) -> str:
         filled = _WIDTH * done // max(total, 1)
-        left = f", about {elapsed_s / done * (total - done):.0f} s left" if 0 < done < total else f", {elapsed_s:.0f} s"
-        return f"{self._label} {'█' * filled}{'·' * (_WIDTH - filled)} {done}/{total}{left}"
+        unfinished = 0 < done < total
+        time = f"about {duration(elapsed_s / done * (total - done))} left" if unfinished else duration(elapsed_s)
+        return f"{self._label} {'█' * filled}{'·' * (_WIDTH - filled)} {done}/{total}, {time}"
 
     def _write(self, line: str, drawing: bool, finished: bool) -> None:
         before, after = ("\r", "\033[K") if drawing else ("", "")

@@ -8,40 +8,33 @@ Face2Diffusion 4.1 trains with horizontal flips). Then, in batches, latents, v_i
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
-from typing import TypeVar
 
 import numpy as np
-import torch
 
-from ..align import align_expression, align_face, mirror_points
+from ..align import align_expression, align_face
 from ..constants import DEFAULT_TEMPLATE
 from ..detect import Face, choose_face, find_faces
 from ..encode import expression_features, identity_features
-from ..errors import ImageError, MismatchError, NoFaceError, SettingsError
+from ..errors import ImageError, NoFaceError, SettingsError
 from ..image import read_image
 from ..networks import Network
 from ..ports import Detector, LatentCodec, Progress
 from ..weights import file_sha256
-from .cache import READY_MASKS, REPORT, Cache, Made, Photo, read_manifest
+from .cache import READY_MASKS, REPORT, Cache, Made, Photo
 from .crop import FaceCrop, Square, crop_face, cut_mask, ffhq_square, outside, whole_square
 from .masks import face_region, to_latent
 from .parser import PARSER_SIZE_PX, FaceParser
 from .report import write_report
 from .settings import PrepareSettings
+from .work import BATCH, both_flips, bring_up_to_date, encode_latents, looked_at, mirrored, with_features
 from .writer import CacheWriter
-
-T, R = TypeVar("T"), TypeVar("R")
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif", ".jp2")
 CAPTION_SUFFIX = ".txt"
-BATCH = 4  # photos through the networks at once, both flips of each
-_MOST_WORKERS = 8
 _NO_FACE = "Use photos that show a face, or another detector."
 
 
@@ -92,18 +85,16 @@ def prepare(
     else or was made with other settings or models, OutputError when writing fails, MismatchError for values that are
     not numbers, SettingsError.
     """
-    folder, out, settings = Path(photos), Path(out), settings or PrepareSettings()
+    folder, out = Path(photos), Path(out)
+    settings = with_features(settings or PrepareSettings(), models.msid)
     if batch < 1:
         raise SettingsError(f"The batch is {batch} photos, expected at least 1.")
     ready_masks = models.masks if isinstance(models.masks, Path) else None
     sources = find_sources(folder, ready_masks, out)
     with CacheWriter(out, Made(settings, models.hashes)) as writer:
-        live = _still_right(writer.known, sources)
-        fresh = [source for name, source in sources.items() if name not in live]
         captions = {name: _caption(source.path, caption) for name, source in sources.items()}
-        if fresh or writer.unfinished or live != writer.known or _captions_differ(out, captions):
-            writer.start(live)
-            _run(writer, fresh, _Preparation(models, settings), batch, workers, progress)
+        preparation = _Preparation(models, settings)
+        if bring_up_to_date(writer, sources, captions, preparation, batch, workers, progress):
             _finish(writer, folder, captions, settings)
     cache = Cache.open(out)
     if not (out / REPORT).exists():
@@ -126,14 +117,20 @@ class Source:
 
     @property
     def stamp(self) -> str:
-        """Changes when a file is written to. Raises OSError."""
+        """See work.Source."""
         stats = [path.stat() for path in (self.path, self.mask) if path is not None]
         return " ".join(f"{stat.st_size}:{stat.st_mtime_ns}" for stat in stats)
 
     @property
-    def hashes(self) -> tuple[str, str]:
-        """SHA-256 of photo and mask. Raises OSError."""
-        return file_sha256(self.path), "" if self.mask is None else file_sha256(self.mask)
+    def hashes(self) -> dict[str, str]:
+        """See work.Source."""
+        return {
+            "sha256": file_sha256(self.path),
+            "mask_sha256": "" if self.mask is None else file_sha256(self.mask),
+        }
+
+    def photo(self) -> Photo:
+        return Photo(self.name, "")
 
 
 def find_sources(folder: Path, masks: Path | None, out: Path) -> dict[str, Source]:
@@ -163,27 +160,6 @@ def _pictures(folder: Path, leave_out: Sequence[Path]) -> list[Path]:
     return found
 
 
-def _still_right(known: Mapping[str, Photo], sources: Mapping[str, Source]) -> dict[str, Photo]:
-    """Those of the known photos whose files are there and unchanged."""
-    live = {}
-    for name, photo in known.items():
-        if name in sources:
-            unchanged = _unchanged(photo, sources[name])
-            live.update({name: unchanged} if unchanged else {})
-    return live
-
-
-def _unchanged(photo: Photo, source: Source) -> Photo | None:
-    try:
-        stamp = source.stamp
-        if photo.stamp == stamp:
-            return photo
-        same = (photo.sha256, photo.mask_sha256) == source.hashes
-    except OSError:  # looked at again, and rejected with the reason
-        return None
-    return replace(photo, stamp=stamp) if same else None
-
-
 def _caption(path: Path, default: str) -> str:
     """The text beside the photo, or `default`."""
     try:
@@ -195,10 +171,6 @@ def _caption(path: Path, default: str) -> str:
             f"The caption {path.with_suffix(CAPTION_SUFFIX)} cannot be read ({error}): expected text in UTF-8. "
             "Save it again, or delete it."
         ) from error
-
-
-def _captions_differ(out: Path, captions: Mapping[str, str]) -> bool:
-    return any(captions[name] != text for name, text in read_manifest(out).captions.items())
 
 
 # --- the work ---
@@ -220,7 +192,7 @@ class _Seen:
 
 
 class _Preparation:
-    """From a photo to rows of the cache, in two steps: `look` on any thread, `encode` for a batch."""
+    """See work.Preparation."""
 
     def __init__(self, models: Models, settings: PrepareSettings):
         self._models = models
@@ -228,15 +200,7 @@ class _Preparation:
         self._detecting = Lock()  # detectors are not made for several threads
 
     def look(self, source: Source) -> _Seen:
-        photo = Photo(source.name, "")
-        try:
-            sha256, mask_sha256 = source.hashes
-            photo = replace(photo, sha256=sha256, mask_sha256=mask_sha256, stamp=source.stamp)
-            return self._look(source, photo)
-        except ImageError as error:
-            return _Seen(replace(photo, reason=str(error)))
-        except OSError as error:
-            return _Seen(replace(photo, reason=f"The file cannot be read: {error.strerror or error}."))
+        return looked_at(source, lambda photo: self._look(source, photo), _Seen)
 
     def _look(self, source: Source, photo: Photo) -> _Seen:
         rgb = read_image(source.path)
@@ -244,7 +208,7 @@ class _Preparation:
         square = whole_square(rgb) if self._settings.already_cropped else ffhq_square(face.points)
         _check_square(rgb, square, self._settings)
         crop = crop_face(rgb, face, square, self._settings.size)
-        views = ((crop.pixels, crop.points), _mirrored(crop))
+        views = ((crop.pixels, crop.points), mirrored(crop.pixels, crop.points))
         photo = replace(
             photo, square=(*square.centre.tolist(), *square.x.tolist()), outside=round(crop.outside, 4), how=how
         )
@@ -262,7 +226,6 @@ class _Preparation:
         return choose_face(found.faces), f"{found.detector}, {found.rung}"
 
     def encode(self, seen: Sequence[_Seen]) -> tuple[list[Photo], dict[str, np.ndarray]]:
-        """(photos, arrays of the kept ones in their order), as CacheWriter.add takes them. Raises MismatchError."""
         masks = dict(self._masks([item for item in seen if item.crop is not None]))
         photos = [_with_reason(item.photo, masks.get(item.photo.name)) for item in seen]
         kept = [item for item in seen if isinstance(masks.get(item.photo.name), np.ndarray)]
@@ -277,7 +240,7 @@ class _Preparation:
         labels = (
             parser.labels(np.stack([s.crop.pixels for s in seen])) if isinstance(parser, FaceParser) and seen else []
         )
-        shape = (settings.latent_side, settings.latent_side)
+        shape = (settings.size // self._models.codec.reduction,) * 2
         for i, item in enumerate(seen):
             try:
                 region = item.region
@@ -289,15 +252,13 @@ class _Preparation:
 
     def _features(self, seen: Sequence[_Seen]) -> dict[str, np.ndarray]:
         """Latents, v_id and v_exp of both flips, (photos, 2, …)."""
-        pixels = np.stack([view for item in seen for view in (item.crop.pixels, item.crop.pixels[:, ::-1])])
-        mean, logvar = self._models.codec.encode(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1)
-        _check_latents(mean, self._settings)
-        values = {"latent_mean": mean, "latent_logvar": logvar}
-        values["v_id"] = identity_features([view for item in seen for view in item.faces], self._models.msid)
+        values = encode_latents(self._models.codec, [item.crop.pixels for item in seen], self._settings.size)
+        faces = [view for item in seen for view in item.faces]
+        values["v_id"] = identity_features(faces, self._models.msid, features=self._settings.features)
         if self._models.recon is not None:
             crops = [view for item in seen for view in item.expressions]
             values["v_exp"] = expression_features(crops, self._models.recon)
-        return {name: _both_flips(name, tensor, seen) for name, tensor in values.items()}
+        return {name: both_flips(name, tensor, [item.photo for item in seen]) for name, tensor in values.items()}
 
 
 def _check_square(rgb: np.ndarray, square: Square, settings: PrepareSettings) -> None:
@@ -313,11 +274,6 @@ def _check_square(rgb: np.ndarray, square: Square, settings: PrepareSettings) ->
             f"The face is too near the edge: {beyond:.0%} of its square lies outside the photo, expected at most "
             f"{settings.max_outside:.0%}. Use a photo with more around the face, or raise max_outside."
         )
-
-
-def _mirrored(crop: FaceCrop) -> tuple[np.ndarray, np.ndarray]:
-    pixels = np.ascontiguousarray(crop.pixels[:, ::-1])
-    return pixels, mirror_points(crop.points, pixels.shape[1])
 
 
 def _ready_region(source: Source, rgb: np.ndarray, square: Square, settings: PrepareSettings) -> np.ndarray:
@@ -340,66 +296,6 @@ def _with_reason(photo: Photo, mask: np.ndarray | ImageError | None) -> Photo:
 def _in_label_map(box: Sequence[float], size: int) -> tuple[float, ...]:
     """A box in px of the crop -> px of the parser's label map."""
     return tuple((value + 0.5) * (PARSER_SIZE_PX / size) - 0.5 for value in box)
-
-
-def _check_latents(latents: torch.Tensor, settings: PrepareSettings) -> None:
-    """Raise MismatchError where latents and masks would not fit together."""
-    side = settings.latent_side
-    if latents.shape[2:] != (side, side):
-        raise MismatchError(
-            f"The autoencoder gives latents of {latents.shape[3]} x {latents.shape[2]} for {settings.size} px, "
-            f"expected {side} x {side}. Use that of an SD 1.x or SD 2.x model."
-        )
-
-
-def _both_flips(name: str, tensor: torch.Tensor, seen: Sequence[_Seen]) -> np.ndarray:
-    """(2 B, …) -> (B, 2, …) in the type it is kept in. Raises MismatchError for values that are not numbers."""
-    kind = np.float16 if name.startswith("latent") else np.float32
-    with np.errstate(over="ignore"):  # looked for in the next line
-        values = tensor.detach().to("cpu", torch.float32).numpy().astype(kind)
-    values = values.reshape(len(seen), 2, *values.shape[1:])
-    bad = [item.photo.name for item, value in zip(seen, values, strict=True) if not np.isfinite(value).all()]
-    if bad:
-        raise MismatchError(
-            f"{name} of {bad[0]} has values that are not numbers, or too large: expected finite ones. The weight file "
-            "is damaged, or the model needs fp32 (of an autoencoder: use its fp32 or bf16 version)."
-        )
-    return values
-
-
-def _run(
-    writer: CacheWriter,
-    sources: Sequence[Source],
-    preparation: _Preparation,
-    batch: int,
-    workers: int | None,
-    progress: Progress | None,
-) -> None:
-    """Prepare and count batch after batch; photos are looked at ahead of the networks."""
-    workers = workers or min(_MOST_WORKERS, os.cpu_count() or 1)
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="prepare")
-    try:
-        waiting: list[_Seen] = []
-        for done, seen in enumerate(_ahead(pool, preparation.look, sources, 2 * workers + batch), start=1):
-            waiting.append(seen)
-            if len(waiting) == batch or done == len(sources):
-                writer.add(*preparation.encode(waiting))
-                waiting = []
-                if progress is not None:
-                    progress(done, len(sources))
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _ahead(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Sequence[T], most: int) -> Iterator[R]:
-    """`map` in the order of the items, with at most `most` of them begun and not yet taken."""
-    begun = deque()
-    for item in items:
-        begun.append(pool.submit(work, item))
-        if len(begun) >= most:
-            yield begun.popleft().result()
-    while begun:
-        yield begun.popleft().result()
 
 
 def _finish(writer: CacheWriter, folder: Path, captions: Mapping[str, str], settings: PrepareSettings) -> None:

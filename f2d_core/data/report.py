@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ _TEXT_PX = 13
 _LINE_PX = 17
 _NAME_LETTERS, _REASON_LETTERS = 46, 50
 _REASON_LINES = 7
+_PROMPT_LINES = 2
 _PAPER, _INK, _FAINT, _WARNING = (250, 250, 248), (30, 30, 30), (120, 120, 120), (176, 40, 30)
 _FACE_TINT = np.array([30, 170, 90], np.float32)
 _TINT, _SHADE = 0.35, 0.45  # how strongly the face is coloured, and how bright the rest stays
@@ -46,6 +47,23 @@ def write_report(
     shown = _evenly(len(kept), _MOST_KEPT)
     sheet.section(f"Prepared{_share(len(shown), len(kept))}: the picture, and the mask over it (green: foreground)")
     sheet.tiles([_kept_tile(folder, kept[i], masks[i], settings) for i in shown])
+    if rejected:
+        shown = _evenly(len(rejected), _MOST_REJECTED)
+        sheet.section(f"Left out{_share(len(shown), len(rejected))}")
+        sheet.tiles([_rejected_tile(folder, rejected[i]) for i in shown])
+    return write_png(path, sheet.picture())
+
+
+def write_triplet_report(
+    path: Path, folder: Path, kept: Sequence[Photo], rejected: Sequence[Photo], prompts: Mapping[str, str]
+) -> Path:
+    """Write the contact sheet of triplets as PNG: face, edited picture, prompt. Raises OutputError."""
+    sheet = _Sheet()
+    sheet.line(f"{len(kept)} triplets prepared, {len(rejected)} left out", _INK, size=26)
+    sheet.line("Look for people who are not recognisable, and pictures that do not show what the prompt says.", _FAINT)
+    shown = _evenly(len(kept), _MOST_KEPT)
+    sheet.section(f"Prepared{_share(len(shown), len(kept))}: the face, and the edited picture")
+    sheet.tiles([_triplet_tile(folder, kept[i], prompts[kept[i].name]) for i in shown])
     if rejected:
         shown = _evenly(len(rejected), _MOST_REJECTED)
         sheet.section(f"Left out{_share(len(shown), len(rejected))}")
@@ -97,13 +115,23 @@ def _kept_tile(folder: Path, photo: Photo, mask: np.ndarray, settings: PrepareSe
     return [crop, overlay(crop, mask)], lines
 
 
+def _triplet_tile(folder: Path, photo: Photo, prompt: str) -> Tile:
+    text = [(line, _INK) for line in textwrap.wrap(prompt, _NAME_LETTERS)[:_PROMPT_LINES]]
+    lines = [*text, (_short(photo.name), _FAINT)]
+    return [_shown_if_there(folder / photo.face), _shown_if_there(folder / photo.name)], lines
+
+
+def _shown_if_there(path: Path) -> np.ndarray:
+    try:
+        return _fitted(read_image(path))
+    except ImageError:  # moved away since it was prepared
+        return _blank()
+
+
 def _rejected_tile(folder: Path, photo: Photo) -> Tile:
     reason = textwrap.wrap(photo.reason, _REASON_LETTERS)[:_REASON_LINES]
     lines = [(_short(photo.name), _INK), *((line, _WARNING) for line in reason)]
-    try:
-        return [_fitted(read_image(folder / photo.name))], lines
-    except ImageError:  # which is the reason, too
-        return [_blank()], lines
+    return [_shown_if_there(folder / photo.name)], lines
 
 
 def _short(name: str) -> str:

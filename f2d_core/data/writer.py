@@ -13,7 +13,7 @@ import os
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -25,14 +25,14 @@ from ..errors import CacheError, OutputError
 from ..files import write_atomically
 from .cache import (
     ARRAYS,
-    FORMAT,
     JOURNAL,
     MANIFEST,
-    VERSION,
     Made,
     Manifest,
     Photo,
     check_made,
+    entry_of,
+    head_of,
     made_from,
     photo_from,
     read_manifest,
@@ -78,8 +78,8 @@ class CacheWriter:
         self._live = dict(live)
         finished = {photo.name: photo for photo in self._finished}
         fresh = [photo for photo in live.values() if finished.get(photo.name) != photo]
-        head = {"format": FORMAT, "version": VERSION, **self._made.as_dict()}
-        lines = [json.dumps(head), json.dumps([asdict(photo) for photo in fresh])]
+        head = {**head_of(self._made), **self._made.as_dict()}
+        lines = [json.dumps(head), json.dumps([*map(entry_of, fresh)])]
         path = self.folder / JOURNAL
         write_atomically(path, lambda part: part.write_text("\n".join(lines) + "\n", encoding="utf-8"))
         with self._writing():
@@ -96,7 +96,7 @@ class CacheWriter:
             if rows:
                 for name, values in arrays.items():
                     self._array(name, values).write(rows, values)
-            line = json.dumps([asdict(photo) for photo in placed]) + "\n"
+            line = json.dumps([*map(entry_of, placed)]) + "\n"
             _write_all(self._journal, line.encode())
             os.fsync(self._journal.fileno())
         self._live.update((photo.name, photo) for photo in placed)

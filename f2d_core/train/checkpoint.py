@@ -1,10 +1,9 @@
 """Checkpoints: a folder is whole or not there, and a damaged one is noticed and passed over.
 
-    checkpoints/
-        latest              the name of the newest folder
-        step_000001000/     mapping.safetensors  ema.safetensors  moments.safetensors  state.json
-
-mapping.safetensors and ema.safetensors are mapping files that load anywhere.
+checkpoints/
+    latest              the name of the newest folder
+    step_000001000/     state.json and the tensors of the run, for example mapping.safetensors  ema.safetensors
+                        moments.safetensors, of which the first two are mapping files that load anywhere
 """
 
 from __future__ import annotations
@@ -28,10 +27,11 @@ from .state import LossScale
 
 LATEST = "latest"
 STATE = "state.json"
-WEIGHTS, EMA, MOMENTS = "mapping.safetensors", "ema.safetensors", "moments.safetensors"
 FORMAT_VERSION = 1
 _PREFIX = "step_"
 _TEMPORARY = ".part-"
+
+Metadata = Mapping[str, Mapping[str, object]]
 
 log = logging.getLogger("face2diffusion")
 
@@ -45,8 +45,8 @@ class Checkpoint:
     scale: LossScale
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint, metadata: Mapping[str, object]) -> Path:
-    """Write a checkpoint under `folder` and point to it. metadata: of the two mapping files. Raises OutputError.
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, metadata: Metadata) -> Path:
+    """Write a checkpoint under `folder` and point to it. metadata: file name -> what it says. Raises OutputError.
 
     Everything is written and flushed under another name first, so that a process killed at any moment leaves the
     checkpoints that were there, and at most a temporary folder that `clean` removes.
@@ -93,6 +93,11 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     return None
 
 
+def any_checkpoint(folder: Path) -> bool:
+    """Whether there is one, whole or damaged."""
+    return bool(_folders(folder))
+
+
 def prune(folder: Path, step: int, keep_last: int, keep_every: int) -> None:
     """Keep the last `keep_last` checkpoints up to `step` and those at multiples of `keep_every` (0: none of them).
 
@@ -115,10 +120,10 @@ def clean(folder: Path) -> None:
             rest.unlink(missing_ok=True)
 
 
-def _fill(folder: Path, checkpoint: Checkpoint, metadata: Mapping[str, object]) -> None:
+def _fill(folder: Path, checkpoint: Checkpoint, metadata: Metadata) -> None:
     written = {}
     for name, tensors in checkpoint.tensors.items():
-        path = write_safetensors(folder / name, tensors, {} if name == MOMENTS else metadata)
+        path = write_safetensors(folder / name, tensors, metadata.get(name))
         written[name] = {"bytes": path.stat().st_size, "crc32": _crc32(path)}
     state = {
         "format_version": FORMAT_VERSION,
@@ -138,7 +143,7 @@ def _read(folder: Path) -> Checkpoint:
         path = folder / name
         if path.stat().st_size != expected["bytes"] or _crc32(path) != expected["crc32"]:
             raise ValueError(f"{name} is not what was written")
-    tensors = {name: read_tensors(folder / name)[0] for name in (WEIGHTS, EMA, MOMENTS)}
+    tensors = {name: read_tensors(folder / name)[0] for name in state["files"]}
     return Checkpoint(state["step"], tensors, LossScale(**state["loss_scale"]))
 
 

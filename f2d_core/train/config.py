@@ -1,13 +1,9 @@
-"""All settings of a training run, from and to TOML, and what may change when a run is continued."""
+"""All settings of a run that trains a mapping network, and which may change when it is continued."""
 
 from __future__ import annotations
 
-import importlib
-import json
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
 from ..constants import (
@@ -19,13 +15,16 @@ from ..constants import (
     DEFAULT_TEMPLATE,
     INJECTION_TOKEN,
     INJECTIONS,
+    L2_KINDS,
+    L2_NORM,
     MAPPING_DROPOUT,
     MASK_EDGES,
     PRECISIONS,
     VARIANTS,
 )
-from ..errors import MissingPackageError, SettingsError
+from ..errors import SettingsError
 from ..prompt import find_markers, replace_markers, require_marker
+from .settings import check_types, require, settings_from
 
 LICENCE = "not stated by its maker; mappings of the published encoder are non-commercial (CC BY-NC-SA 4.0)"
 
@@ -35,10 +34,13 @@ FREE = {
     *("preview_every", "preview_faces", "preview_steps", "validate_every", "tensorboard", "licence"),
 }
 
+# Settings that older runs do not name: not written down where they are at their defaults, so that those go on.
+_LATER = ("aug_ratio", "l2", "l2_kind")
+
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The settings of a run; the defaults are the paper's (sections 3.3, 3.4, 4.1) where it gives them.
+    """The settings of a run; the defaults are Face2Diffusion's (sections 3.3, 3.4, 4.1) where the paper gives them.
 
     words and hidden sizes are those of `start_from` when a mapping is trained further. Raises SettingsError.
     """
@@ -55,6 +57,9 @@ class TrainConfig:
     class_word: str = DEFAULT_CLASS_WORD
     mask_edge: str = "soft"  # "hard": the mask is 1 from one half upwards, else 0
     start_from: str = ""  # a mapping file to train further
+    aug_ratio: float = 0.0  # share of editing triplets among the samples; 0: with the photos as one set
+    l2: float = 0.0  # weight of the penalty on word vectors (DreamIdentity, Eq. 5: 1e-4)
+    l2_kind: str = L2_NORM
     learning_rate: float = 1e-5
     beta1: float = 0.9
     beta2: float = 0.999
@@ -84,7 +89,7 @@ class TrainConfig:
     licence: str = LICENCE  # of the mapping file
 
     def __post_init__(self):
-        _check_types(self)
+        check_types(self)
         _check_ranges(self)
         require_marker(self.marker)
         if not find_markers(self.template, [self.marker]):
@@ -98,60 +103,16 @@ class TrainConfig:
         return replace_markers(self.template, find_markers(self.template, [self.marker]), [self.class_word])
 
 
-def with_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """`values` with "key=value" pairs on top; a value is written as in TOML, text also without quotes."""
-    merged = dict(values)
-    for item in overrides:
-        key, separator, text = item.partition("=")
-        if not separator or not key.strip():
-            raise SettingsError(f'--set {item} is no setting; expected key=value, for example "batch=16".')
-        merged[key.strip()] = _value(text.strip())
-    return merged
+def config_from(values: Mapping[str, Any], others: Collection[str] = ()) -> TrainConfig:
+    """The settings named in `values`, the defaults for the rest. SettingsError for a name that is none; see
+    `settings_from` for others."""
+    return settings_from(TrainConfig, values, others)
 
 
-def config_from(values: Mapping[str, Any]) -> TrainConfig:
-    """The settings named in `values`, the defaults for the rest. SettingsError for a name that is none."""
-    known = {field.name for field in fields(TrainConfig)}
-    for name in values:
-        if name not in known:
-            raise SettingsError(f'There is no setting "{name}"; expected one of: {", ".join(sorted(known))}.')
-    # 1 stands for 1.0, as people write it.
-    floats = {field.name for field in fields(TrainConfig) if isinstance(field.default, float)}
-    return TrainConfig(**{name: float(v) if name in floats and type(v) is int else v for name, v in values.items()})
-
-
-def read_toml(path: str | Path) -> dict[str, Any]:
-    """The content of a TOML file. Raises SettingsError, and MissingPackageError on Python 3.10 without tomli."""
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"Cannot read {path}: {error}. Expected TOML: check the path.") from error
-    return parse_toml(text, path.name)
-
-
-def parse_toml(text: str, name: str) -> dict[str, Any]:
-    """The content of TOML text; `name` is what a message calls it."""
-    toml = _toml_reader()
-    try:
-        return toml.loads(text)
-    except toml.TOMLDecodeError as error:
-        raise SettingsError(f"{name} is not TOML: {error}. Expected lines such as batch = 32.") from error
-
-
-def to_toml(values: Mapping[str, Any]) -> str:
-    """Text, whole numbers, numbers and truth values as TOML lines."""
-    return "".join(f"{key} = {_toml_value(value)}\n" for key, value in values.items())
-
-
-def as_values(config: TrainConfig) -> dict[str, Any]:
-    return asdict(config)
-
-
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs and may not, as "name: before -> now"."""
-    names = [name for name in {**before, **now} if name not in FREE and before.get(name) != now.get(name)]
-    return [f"{name}: {_shown(before.get(name))} -> {_shown(now.get(name))}" for name in names]
+def recorded(config: TrainConfig) -> dict[str, Any]:
+    """The settings as a run keeps them."""
+    defaults = {field.name: field.default for field in fields(config)}
+    return {k: value for k, value in asdict(config).items() if k not in _LATER or value != defaults[k]}
 
 
 def with_sizes(config: TrainConfig, words: int, hidden: int, layers: int) -> TrainConfig:
@@ -159,68 +120,22 @@ def with_sizes(config: TrainConfig, words: int, hidden: int, layers: int) -> Tra
     return replace(config, words=words, hidden=hidden, layers=layers)
 
 
-def _shown(value: Any) -> str:
-    return "nothing" if value is None else str(value)
-
-
-def _toml_value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
-
-
-def _value(text: str) -> Any:
-    """A number or truth value if it reads as one, else the text itself."""
-    try:
-        return _toml_reader().loads(f"x = {text}")["x"]
-    except ValueError:  # TOMLDecodeError is one
-        return text
-
-
-def _toml_reader() -> Any:
-    for name in ("tomllib", "tomli"):
-        try:
-            return importlib.import_module(name)
-        except ImportError:
-            continue
-    raise MissingPackageError(
-        "Reading TOML on Python 3.10 needs the package tomli, which is not installed: pip install tomli. "
-        "Training inside ComfyUI works without it."
-    )
-
-
-def _check_types(config: TrainConfig) -> None:
-    for field in fields(config):
-        value, default = getattr(config, field.name), field.default
-        if field.name == "micro_batch":
-            fits = value == AUTO or type(value) is int
-        else:
-            fits = type(value) is type(default)
-        if not fits:
-            expected = "a whole number or auto" if field.name == "micro_batch" else f"something like {default!r}"
-            raise SettingsError(f"{field.name} is {value!r}, expected {expected}. Change the setting.")
-
-
 def _check_ranges(config: TrainConfig) -> None:
     one_of = {"variant": VARIANTS, "injection": INJECTIONS, "mask_edge": MASK_EDGES, "precision": PRECISIONS}
+    one_of["l2_kind"] = L2_KINDS
     for name, choices in one_of.items():
-        _require(config, name, getattr(config, name) in choices, f"one of {', '.join(choices)}")
+        require(config, name, getattr(config, name) in choices, f"one of {', '.join(choices)}")
     for name in ("hidden", "layers", "batch", "steps", "checkpoint_every", "keep_last"):
-        _require(config, name, getattr(config, name) >= 1, "at least 1")
+        require(config, name, getattr(config, name) >= 1, "at least 1")
     for name in ("validation_images", "validation_timesteps", "preview_faces", "preview_steps"):
-        _require(config, name, getattr(config, name) >= 1, "at least 1")
-    for name in ("seed", "hold_out", "keep_every", "validate_every", "preview_every", "weight_decay"):
-        _require(config, name, getattr(config, name) >= 0, "0 or more")
+        require(config, name, getattr(config, name) >= 1, "at least 1")
+    for name in ("seed", "hold_out", "keep_every", "validate_every", "preview_every", "weight_decay", "l2"):
+        require(config, name, getattr(config, name) >= 0, "0 or more")
     for name in ("expression_drop", "dropout", "beta1", "beta2", "ema"):
-        _require(config, name, 0 <= getattr(config, name) < 1, "0 or more and below 1")
+        require(config, name, 0 <= getattr(config, name) < 1, "0 or more and below 1")
+    require(config, "aug_ratio", 0 <= config.aug_ratio <= 1, "0 to 1")
     for name in ("learning_rate", "grad_clip"):
-        _require(config, name, getattr(config, name) > 0, "above 0")
-    _require(config, "words", 1 <= config.words <= CHUNK_TOKENS - 2, f"1 to {CHUNK_TOKENS - 2}")
-    _require(config, "seed", config.seed < 2**63, "below 2^63")
-    _require(config, "micro_batch", config.micro_batch == AUTO or config.micro_batch >= 1, "auto or at least 1")
-
-
-def _require(config: TrainConfig, name: str, fits: bool, expected: str) -> None:
-    value = getattr(config, name)
-    if not fits or (isinstance(value, float) and not math.isfinite(value)):
-        raise SettingsError(f"{name} is {value}, expected {expected}. Change the setting.")
+        require(config, name, getattr(config, name) > 0, "above 0")
+    require(config, "words", 1 <= config.words <= CHUNK_TOKENS - 2, f"1 to {CHUNK_TOKENS - 2}")
+    require(config, "seed", config.seed < 2**63, "below 2^63")
+    require(config, "micro_batch", config.micro_batch == AUTO or config.micro_batch >= 1, "auto or at least 1")

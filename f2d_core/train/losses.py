@@ -1,4 +1,4 @@
-"""The denoising losses of Face2Diffusion, as pure functions.
+"""The denoising losses of Face2Diffusion and DreamIdentity's penalty on words, as pure functions.
 
 `reconstruction` is Eq. 1, `cgdr` (class-guided denoising regularisation) Eq. 7, `masked` Eq. 8 of the paper. All are
 means over all elements of a sample; a batch's loss is the mean over its samples.
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 
-from ..constants import CGDR, MASKED
+from ..constants import CGDR, L2_SQUARED, MASKED
 
 
 class Losses(NamedTuple):
@@ -38,6 +38,15 @@ def denoising_losses(
         foreground = weighted_mean((eps_pred - noise) ** 2, mask)
         background = weighted_mean((eps_pred - rest) ** 2, 1 - mask)
     return Losses((error**2).flatten(1).mean(dim=1), foreground, background)
+
+
+def word_penalty(words: torch.Tensor, kind: str) -> torch.Tensor:
+    """(B,): the sum over the k words of an S*, (B, k, width), of their lengths: DreamIdentity's Eq. 4 as it is printed.
+
+    kind "squared": of the squared lengths, as in E4T (Gal et al. 2023), which it refers to.
+    """
+    lengths = torch.linalg.vector_norm(words, dim=-1)
+    return (lengths.square() if kind == L2_SQUARED else lengths).sum(dim=1)
 
 
 def weighted_mean(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

@@ -11,33 +11,40 @@ from .metrics import Row
 
 WIDTH, HEIGHT = 960, 540  # px
 _LEFT, _RIGHT, _TOP, _BOTTOM = 80, 20, 40, 50  # px around the curves
-_COLOURS = {"loss": "#1f6fb4", "foreground": "#d1495b", "background": "#3a7d44", "validation loss": "#8f6f00"}
+_COLOURS = ("#1f6fb4", "#d1495b", "#3a7d44", "#7b4fa3")  # of the figures, in order
+_VALIDATION, _VALIDATION_COLOUR = "validation loss", "#8f6f00"
+LOSS_AND_PARTS = ("loss", "foreground", "background")
 _POINTS = 400  # per curve: more cannot be told apart
 
 Curve = list[tuple[float, float]]
 
 
-def plot_losses(rows: Sequence[Row], path: str | Path) -> Path:
-    """Draw loss, foreground and background over the steps, and the validation loss. Raises OutputError."""
+def plot_losses(rows: Sequence[Row], path: str | Path, figures: Sequence[str] = LOSS_AND_PARTS) -> Path:
+    """Draw the figures (at most four) over the steps, and the validation loss where there is one.
+
+    Raises OutputError.
+    """
     from PIL import Image, ImageDraw
 
-    curves = {name: curve for name, curve in curves_of(rows).items() if curve}
+    curves = {name: curve for name, curve in curves_of(rows, figures).items() if curve}
+    colours = {**dict(zip(figures, _COLOURS, strict=False)), _VALIDATION: _VALIDATION_COLOUR}
     image = Image.new("RGB", (WIDTH, HEIGHT), "white")
     draw = ImageDraw.Draw(image)
     if curves:
         box = _limits(list(curves.values()))
         _draw_axes(draw, box)
         for i, (name, curve) in enumerate(curves.items()):
-            draw.line([_place(x, y, box) for x, y in curve], fill=_COLOURS[name], width=2)
-            draw.text((_LEFT + 160 * i, 12), name, fill=_COLOURS[name])
+            draw.line([_place(x, y, box) for x, y in curve], fill=colours[name], width=2)
+            draw.text((_LEFT + 160 * i, 12), name, fill=colours[name])
     return write_atomically(path, lambda temporary: image.save(temporary, format="PNG"))
 
 
-def curves_of(rows: Sequence[Row]) -> dict[str, Curve]:
+def curves_of(rows: Sequence[Row], figures: Sequence[str] = LOSS_AND_PARTS) -> dict[str, Curve]:
     """Name -> points (step, value), each the mean over a stretch of steps."""
     training = [row for row in rows if row.get("kind") == "train"]
-    curves = {name: [(row["step"], row[name]) for row in training] for name in ("loss", "foreground", "background")}
-    curves["validation loss"] = [(row["step"], row["loss"]) for row in rows if row.get("kind") == "validation"]
+    curves = {name: [(row["step"], row[name]) for row in training if name in row] for name in figures}
+    checked = [row for row in rows if row.get("kind") == "validation" and "loss" in row]
+    curves[_VALIDATION] = [(row["step"], row["loss"]) for row in checked]
     return {name: _thinned(curve) for name, curve in curves.items()}
 
 

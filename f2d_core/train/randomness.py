@@ -10,21 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
 import torch
 
 # Purposes: a key of its own for each, so that switching one off leaves the others as they are.
-ORDER, CHOICES, NOISE, POSTERIOR, DROPOUT, VALIDATION, PREVIEW = range(7)
+ORDER, CHOICES, NOISE, POSTERIOR, DROPOUT, VALIDATION, PREVIEW, TRIPLET_ORDER = range(8)
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What is drawn for a sample.
 
-    images: how many there are. flip: whether half of them are mirrored. timesteps: t is in 0 .. timesteps - 1.
-    expression_drop, dropout: probabilities. dropout_shape: (words, layers, hidden).
+    images: how many photos there are. triplets: how many editing triplets; their numbers follow those of the photos.
+    share: of triplets among the samples; None: photos and triplets are one set, of which each is as likely. flip:
+    whether half of them are mirrored. timesteps: t is in 0 .. timesteps - 1. expression_drop, dropout: probabilities.
+    dropout_shape: (words, layers, hidden).
     """
 
     seed: int
@@ -35,6 +38,8 @@ class Recipe:
     expression_drop: float
     dropout: float
     dropout_shape: tuple[int, int, int]
+    triplets: int = 0
+    share: Fraction | None = None
 
 
 @dataclass(frozen=True)
@@ -75,14 +80,27 @@ def normals(seed: int, purpose: int, step: int, slots: Sequence[int], shape: Seq
 
 
 def image_of(recipe: Recipe, sample: int) -> int:
-    """Which image sample number `sample` of the whole run is: every epoch is a permutation of its own."""
-    epoch, position = divmod(sample, recipe.images)
-    return int(_permutation(recipe.seed, epoch, recipe.images)[position])
+    """Which photo or triplet sample number `sample` of the whole run is: every epoch is a permutation of its own.
+
+    With a share, photos and triplets have epochs of their own, and of the first n samples the share times n, rounded
+    down, are triplets, whatever n.
+    """
+    if recipe.share is None:
+        return _in_epochs(recipe.seed, ORDER, recipe.images + recipe.triplets, sample)
+    before, after = (n * recipe.share.numerator // recipe.share.denominator for n in (sample, sample + 1))
+    if after > before:
+        return recipe.images + _in_epochs(recipe.seed, TRIPLET_ORDER, recipe.triplets, before)
+    return _in_epochs(recipe.seed, ORDER, recipe.images, sample - before)
 
 
-@lru_cache(maxsize=2)  # a batch may reach over the end of an epoch
-def _permutation(seed: int, epoch: int, images: int) -> np.ndarray:
-    return generator(seed, ORDER, epoch).permutation(images)
+def _in_epochs(seed: int, purpose: int, count: int, sample: int) -> int:
+    epoch, position = divmod(sample, count)
+    return int(_permutation(seed, purpose, epoch, count)[position])
+
+
+@lru_cache(maxsize=4)  # a batch may reach over the end of an epoch, of photos and of triplets
+def _permutation(seed: int, purpose: int, epoch: int, count: int) -> np.ndarray:
+    return generator(seed, purpose, epoch).permutation(count)
 
 
 def _choose(recipe: Recipe, step: int, slot: int) -> tuple[bool, int, bool]:

@@ -1,4 +1,4 @@
-"""The loop: class pass, gradient pass in micro-batches, one reduction over all processes, one update.
+"""The loop: gradient pass in micro-batches, one reduction over all processes, one update.
 
 It knows no model: a task gives it batches and losses. Every step is a function of the state before it and of its
 number, so an interrupted step is simply forgotten.
@@ -7,46 +7,70 @@ number, so an interrupted step is simply forgotten.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 
 from ..errors import TrainingError
 from .distributed import World
-from .losses import Losses
-from .state import TrainState
-from .task import Batch
+from .state import Group, Optimisation, TrainState
 
-CLASS_PASS_FACTOR = 4  # a pass without gradient takes about an eighth of the memory of one with
+LOSS = "loss"
+_LISTED = 16  # photos that a message names
 
 StopRequest = Callable[[], bool]
 
 
+class Batch(Protocol):
+    """Samples that are ready for the gradient pass. images: their numbers in the data set."""
+
+    images: Sequence[int]
+
+    def __len__(self) -> int: ...
+
+    def part(self, start: int, size: int) -> Batch:
+        """The samples start .. start + size - 1."""
+        ...
+
+
 class Task(Protocol):
-    """What the loop trains."""
+    """What the loop trains.
 
-    guided: bool
+    figures: the names of what `measure` gives, "loss" first. together: the losses of a sample need the samples of all
+    processes, so that all go through each micro-batch at the same time. memory_help: what lowers the need of memory.
+    """
 
-    def prepare(self, step: int, slots: range) -> Batch: ...
+    groups: Sequence[Group]
+    optimisation: Optimisation
+    figures: Sequence[str]
+    together: bool
+    memory_help: str
 
-    def guide(self, batch: Batch) -> Batch: ...
+    def ready_batch(self, step: int, slots: range, micro_batch: int) -> Batch:
+        """These slots of the batch of step `step`, with everything that needs no gradient. micro_batch: how many
+        samples a gradient pass has; a pass without gradient may take more."""
+        ...
 
-    def losses(self, batch: Batch) -> tuple[Losses, torch.Tensor]: ...
+    def measure(self, batch: Batch) -> Mapping[str, torch.Tensor]:
+        """The figures of the samples, (B,) each; the loss carries the gradient."""
+        ...
 
 
 @dataclass(frozen=True)
 class StepResult:
     """Means over the batch of one step. gradient_norm: before clipping; infinite where an fp16 overflow skipped the
-    update. word_length: of the word vectors of S*."""
+    update. figures: what the task tells besides the loss; one that is NaN, because no sample has it, is left out."""
 
     step: int  # that are done, this one included
     loss: float
-    foreground: float
-    background: float
     gradient_norm: float
-    word_length: float
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+    def row(self) -> dict[str, float]:
+        """All of it, as a line of the run's figures."""
+        return {"step": self.step, LOSS: self.loss, **self.figures, "gradient_norm": self.gradient_norm}
 
 
 class Trainer:
@@ -76,36 +100,37 @@ class Trainer:
         while attempt is None:
             attempt = self._attempt(stop)
         batch, sums, losses = attempt
-        total = self._reduced(sums)
+        total, own_squares = self._reduced(sums)
         means, stopped = total[:-1].tolist(), bool(total[-1])
         if stopped:
+            self.state.forget()
             return None
-        loss, foreground, background, word_length = means
+        figures = dict(zip(self.task.figures, means, strict=True))
+        loss = figures.pop(LOSS)
         self._require_number(loss, batch, losses)
-        norm = self._update(batch)
+        figures = {name: value for name, value in figures.items() if not math.isnan(value)}
+        norm = self._update(batch, own_squares)
         self.state.step += 1
-        return StepResult(self.state.step, loss, foreground, background, norm, word_length)
+        return StepResult(self.state.step, loss, norm, figures)
 
     def gradient(self) -> torch.Tensor:
         """(n,): of the next step over all processes, before clipping; the state stays as it is."""
         batch = self._prepare(self.world.share(self.batch))
         sums, _ = self._gradient_pass(batch, lambda: False)
         self._reduced(sums)
+        self.state.forget()
         return self.state.gradient / self.state.scale.value
 
     def trial(self, samples: int) -> None:
         """A gradient pass over the first samples of the next step, for its memory; the state stays as it is."""
         batch = self._prepare(range(samples))
+        self.state.begin()
         self._backward(batch)
+        self.state.forget()
         self.state.clear_gradient()
 
     def _prepare(self, slots: range) -> Batch:
-        batch = self.task.prepare(self.state.step, slots)
-        if not self.task.guided:
-            return batch
-        size = max(1, self.micro_batch * CLASS_PASS_FACTOR)
-        guided = [self.task.guide(batch.part(at, size)).eps_c for at in range(0, len(batch), size)]
-        return batch.with_class_prediction(torch.cat(guided))
+        return self.task.ready_batch(self.state.step, slots, self.micro_batch)
 
     def _attempt(self, stop: StopRequest) -> tuple[Batch, torch.Tensor, torch.Tensor] | None:
         """(batch, sums, losses), or None when memory ran out and smaller parts are to be tried."""
@@ -114,42 +139,61 @@ class Trainer:
             return batch, *self._gradient_pass(batch, stop)
         except torch.OutOfMemoryError as error:
             self._take_less(error)
+            self.state.forget()
             return None
 
     def _gradient_pass(self, batch: Batch, stop: StopRequest) -> tuple[torch.Tensor, torch.Tensor]:
-        """(sums, losses). sums: (5,), this process' share of loss, foreground, background and word length, and
-        whether to stop. losses: of every sample that was reached."""
+        """(sums, losses). sums: (n + 1,), this process' share of the n figures, and whether to stop. losses: of every
+        sample that was reached."""
+        self.state.begin()
         self.state.clear_gradient()
-        sums = self.state.gradient.new_zeros(5)
+        sums = self.state.gradient.new_zeros(len(self.task.figures) + 1)
         losses = []
-        for at in range(0, len(batch), self.micro_batch):
-            if stop():
+        for at, size in self._parts(len(batch)):
+            if self._stops(stop):
                 sums[-1] = 1
                 break
-            figures = self._backward(batch.part(at, self.micro_batch))
+            figures = self._backward(batch.part(at, size))
             losses.append(figures[0])
             sums[:-1] += figures.sum(dim=1) / self.batch
         return sums, torch.cat(losses) if losses else sums[:0]
 
+    def _parts(self, samples: int) -> list[tuple[int, int]]:
+        """(start, size) of every micro-batch; where processes work together, all have the same number of them."""
+        if not self.task.together:
+            return [(at, self.micro_batch) for at in range(0, samples, self.micro_batch)]
+        most = max(len(World(rank, self.world.size).share(self.batch)) for rank in range(self.world.size))
+        parts = -(-most // self.micro_batch)
+        ends = [samples * (i + 1) // parts for i in range(parts)]
+        return [(start, end - start) for start, end in zip([0, *ends], ends, strict=False)]
+
+    def _stops(self, stop: StopRequest) -> bool:
+        if not self.task.together or self.world.size == 1:
+            return stop()
+        return self.world.any(stop(), self.state.gradient.device)
+
     def _backward(self, part: Batch) -> torch.Tensor:
-        """Add the gradient of some samples; (4, B): their figures."""
-        losses, lengths = self.task.losses(part)
+        """Add the gradient of some samples; (n, B): their figures."""
+        figures = self.task.measure(part)
         # Divided by the whole batch, not by this part, so that any way of cutting it up gives the same sum.
-        (losses.total.sum() * (self.state.scale.value / self.batch)).backward()
-        return torch.stack((losses.total.detach(), losses.foreground, losses.background, lengths.mean(dim=1)))
+        (figures[LOSS].sum() * (self.state.scale.value / self.batch)).backward()
+        return torch.stack([figures[name].detach() for name in self.task.figures])
 
-    def _reduced(self, sums: torch.Tensor) -> torch.Tensor:
-        """`sums` over all processes; the gradient is added up in the same message."""
+    def _reduced(self, sums: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """`sums` and the squares of the gradients that are each process' own, over all processes; the shared
+        gradient is added up in the same message."""
+        own_squares = self.state.own_squares()
         if self.world.size == 1:
-            return sums
-        message = torch.cat((self.state.gradient, sums))
+            return sums, own_squares
+        shared = self.state.shared_gradient
+        message = torch.cat((shared, sums, own_squares))
         self.world.add_up(message)
-        self.state.gradient.copy_(message[: -len(sums)])
-        return message[-len(sums) :]
+        shared.copy_(message[: len(shared)])
+        return message[len(shared) : -1], message[-1:]
 
-    def _update(self, batch: Batch) -> float:
+    def _update(self, batch: Batch, own_squares: torch.Tensor) -> float:
         scale = self.state.scale
-        norm = self.state.update()
+        norm = self.state.update(own_squares)
         if math.isfinite(norm):
             scale.grow()
         elif not scale.shrink():
@@ -172,11 +216,11 @@ class Trainer:
     def _take_less(self, error: torch.OutOfMemoryError) -> None:
         if self.micro_batch == 1 or not self._flexible:
             raise TrainingError(
-                f"The memory of the device is too small for {self.micro_batch} samples at once; expected about 1 GB "
-                "free for each at 512 px. Close other programs, lower micro_batch, or set gradient_checkpointing."
+                f"The memory of the device is too small for {self.micro_batch} samples at once; {self.task.memory_help}"
             ) from error
         self.micro_batch //= 2
 
 
 def _listed(images: Sequence[int]) -> str:
-    return f"photos {', '.join(str(image) for image in images)}"
+    rest = f" and {len(images) - _LISTED} more" if len(images) > _LISTED else ""
+    return f"photos {', '.join(str(image) for image in images[:_LISTED])}{rest}"

@@ -18,6 +18,12 @@ class FakeConfig:
     features: int = 3
     id_width: int = 3
     expression_width: int = 2
+    own_features: str = "msid"
+    levels: tuple = (0, 1)
+    depth: int = 2
+
+    def width_of(self, features):
+        return self.features + 2 * (features == "dreamidentity")
 
 
 class FakeModule(torch.nn.Module):
@@ -35,8 +41,9 @@ def network(run, module=None, sha256="", **facts):
     return Network(module or FakeModule(), run, sha256, "licence", {**FACTS, **facts}, Path("file.pt"))
 
 
-def mean_colour(faces):
-    return faces.mean(dim=(2, 3))
+def mean_colour(faces, features="msid"):
+    colour = faces.mean(dim=(2, 3))
+    return colour if features == "msid" else torch.nn.functional.pad(colour, (0, 2), value=7.0)
 
 
 def two_words(v_id, v_exp=None):
@@ -124,6 +131,18 @@ def test_parts_that_do_not_belong_together_are_refused():
         encode_faces([crop(0)], MSID, network(two_words, FakeModule(())), Expression(torch.ones(1, 2), "e"))
 
 
+def test_the_mapping_says_which_features_it_takes():
+    plain, wide = FakeModule(), FakeModule()
+    plain.config.own_features, wide.config.id_width = "dreamidentity", 5
+    mapping = network(lambda v_id, _: v_id[:, None], wide, features="dreamidentity")
+    (someone,) = encode_faces([crop(0)], network(mean_colour, plain), mapping)
+    assert someone.v_id.tolist() == [-1, -1, -1, 7, 7] and someone.features == "dreamidentity"
+    with pytest.raises(MismatchError, match="file.pt normalises .* blocks 0, 1 of 2, expected a plain ArcFace encoder"):
+        encode_faces([crop(0)], MSID, mapping)
+    with pytest.raises(MismatchError, match="gives 3 identity features.*expects 5"):
+        encode_faces([crop(0)], network(mean_colour, plain), network(two_words, wide))
+
+
 def test_settings_are_checked():
     with pytest.raises(SettingsError, match="median"):
         encode_faces([crop(0)], MSID, MAPPING, combine="median")
@@ -138,5 +157,5 @@ def test_a_network_that_gives_no_numbers_is_reported():
 
 def test_the_encoder_gets_pixels_from_minus_one_to_one():
     seen = []
-    encode_faces([crop(51)], network(lambda faces: seen.append(faces) or mean_colour(faces)), MAPPING)
+    encode_faces([crop(51)], network(lambda faces, _: seen.append(faces) or mean_colour(faces)), MAPPING)
     assert torch.equal(seen[0], face_input(np.full((1, 112, 112, 3), 51, np.uint8)))

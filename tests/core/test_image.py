@@ -13,7 +13,7 @@ from PIL import Image
 
 from f2d_core import image
 from f2d_core.errors import ImageError, OutputError
-from f2d_core.image import read_image, rgb_sha256, scaled, to_rgb_u8, write_png
+from f2d_core.image import image_from_bytes, read_image, rgb_sha256, scaled, to_rgb_u8, write_png
 
 
 def picture(width: int = 24, height: int = 18) -> np.ndarray:
@@ -406,3 +406,11 @@ def test_unwritable_places(tmp_path):
     with pytest.raises(OutputError) as error:
         write_png(tmp_path / "file" / "out.png", picture())
     assert "\n" not in str(error.value)
+
+
+def test_the_content_of_a_file_is_read_like_the_file(tmp_path):
+    rgb = np.random.RandomState(0).randint(0, 256, (20, 30, 3)).astype(np.uint8)
+    data = write_png(tmp_path / "a.png", rgb).read_bytes()
+    assert np.array_equal(image_from_bytes(data, "from a server"), rgb)
+    with pytest.raises(ImageError, match=r"from a server is damaged or incomplete"):
+        image_from_bytes(data[: len(data) // 2], "from a server")

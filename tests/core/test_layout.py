@@ -15,19 +15,26 @@ import pytest
 
 REPO = Path(__file__).resolve().parents[2]
 CORE = "f2d_core"
-HOST_FILES = {"nodes/host.py", "nodes/host_training.py"}
+HOST_FILES = {"nodes/host.py", *(f"nodes/host_{name}.py" for name in ("training", "sampling", "judges", "routes"))}
 
 # From the bottom up. A module may import from its own layer and from those below; a sub-package counts as one.
 LAYERS = (
-    {"constants", "errors", "ports", "catalogue"},
+    {"constants", "errors", "ports", "catalogue", "duration"},
     {"files", "resize", "state_dict", "chunks"},
     {"align", "image", "detect", "draw", "locate", "msid", "mapping", "expression", "packed", "weights"},
     {"s_star", "networks", "detectors", "testing"},
     {"prompt", "encode"},
+    {"token_view", "library", "position_table", "self_test"},
+    {"delayed", "blend", "sweep", "average", "ramp", "regions"},
     {"data"},
     {"train"},
-    {"backends"},
+    {"augment"},
+    {"evaluate"},
+    {"backends", "published"},
+    {"fetch", "doctor"},
+    {"fetches"},
     {"cli", "__init__", "__main__"},
+    {"miniature"},
 )
 AT_MODULE_TOP = {"torch", "numpy", "safetensors"}
 PILLOW_AT_MODULE_TOP = {f"{CORE}/image.py"}
@@ -40,6 +47,8 @@ OPTIONAL = {
     *("cv2", "onnxruntime", "insightface", "facexlib", "diffusers", "transformers", "accelerate"),
     *("matplotlib", "skimage", "scipy", "torchvision", "open_clip"),
 }
+NETWORK_FILES = {f"{CORE}/fetch.py", f"{CORE}/backends/comfyui_server.py"}
+FETCHERS = {f"{CORE}/cli/fetch.py", f"{CORE}/fetches.py"}
 NETWORK = {"urllib.request", "http.client", "requests", "socket", "httpx", "aiohttp", "huggingface_hub", "torch.hub"}
 
 
@@ -177,10 +186,14 @@ def test_host_files_do_name_comfyui():
     assert all("comfy" in names for names in imported.values())
 
 
-def test_nothing_in_the_pack_can_download():
+def test_one_file_downloads_and_it_is_not_read_by_the_way():
+    """fetch.py fetches published files, comfyui_server.py talks to servers that users name; nothing else connects."""
     for file in own_files():
+        if path_of(file) in NETWORK_FILES:
+            continue
         for item in imports_of(file):
             assert not any(item.name == name or item.name.startswith(f"{name}.") for name in NETWORK), path_of(file)
+            assert item.name != f"{CORE}.fetch" or path_of(file) in FETCHERS, path_of(file)
 
 
 def test_no_asserts_no_star_imports_no_path_edits():

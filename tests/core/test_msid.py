@@ -1,6 +1,7 @@
 """f_id: parity with the official numbers, sizes from the state dict, published key names, casting, training."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from f2d_core.errors import WeightsError
-from f2d_core.msid import LevelBatchNorm, MSIDConfig, build_msid, msid_config
+from f2d_core.constants import FEATURES_DREAMIDENTITY
+from f2d_core.errors import MismatchError, WeightsError
+from f2d_core.msid import LevelBatchNorm, MSIDConfig, build_msid, msid_config, require_features
 from f2d_core.state_dict import expected_shapes
 from f2d_core.testing import TINY_MSID, filled, tiny_msid_state_dict
 from tests.support.casting import CastingOperations
@@ -154,6 +156,52 @@ def test_only_what_is_read_is_computed():
     encoder(faces(1, 32))
 
     assert shapes == {0: (1, 17, 32), 1: (1, 17, 32), 2: (1, 1, 32)}
+
+
+# --- DreamIdentity's features ---
+
+PLAIN = MSIDConfig(image_size=32, patch=8, width=32, depth=8, heads=1, mlp=64, levels=(7,))
+
+
+def test_dreamidentity_takes_the_raw_class_tokens_of_four_blocks_and_the_recognition_embedding():
+    """V = [v3, v6, v9, v12, v_final], from an encoder of torch's own layers."""
+    weights, images = tiny_msid_state_dict(PLAIN), faces(3, 32)
+    patches = F.conv2d(images, weights["patch_embed.proj.weight"], weights["patch_embed.proj.bias"], stride=8)
+    tokens = torch.cat((weights["cls_token"].expand(3, -1, -1), patches.flatten(2).transpose(1, 2)), dim=1)
+    tokens, expected = tokens + weights["pos_embed"], []
+    for i in range(8):
+        tokens = reference_block(weights, PLAIN, f"blocks.{i}.")(tokens)
+        expected += [tokens[:, 0]] if i in (1, 3, 5, 7) else []
+    encoder = build_msid(weights)
+
+    found = encoder(images, FEATURES_DREAMIDENTITY)
+
+    assert found.shape == (3, 160) and encoder.config.width_of(FEATURES_DREAMIDENTITY) == 160
+    assert largest_difference(found, torch.cat((*expected, reference(weights, PLAIN, images)), dim=1)) < 1e-5
+    assert torch.equal(found[:, 128:], encoder(images))
+
+
+def test_the_quarters_of_any_depth():
+    found = {depth: replace(PLAIN, depth=depth).quarters for depth in (4, 6, 12, 24)}
+    assert found == {4: (0, 1, 2, 3), 6: (0, 2, 3, 5), 12: (2, 5, 8, 11), 24: (5, 11, 17, 23)}
+    published = MSIDConfig(112, 8, 384, 12, 12, 1536, (11,))
+    assert published.width_of(FEATURES_DREAMIDENTITY) == 1920 and published.features == 384
+
+
+@pytest.mark.parametrize(
+    ("change", "own"),
+    [({}, "dreamidentity"), ({"levels": (1, 7)}, "msid"), ({"levels": (3,)}, "msid"),
+     ({"depth": 3, "levels": (2,)}, "msid")],
+)  # fmt: skip
+def test_only_a_plain_arcface_encoder_gives_them(change, own):
+    config = replace(PLAIN, **change)
+    assert config.own_features == own
+    require_features(config, "msid", "enc.pt")
+    if own == "msid":
+        with pytest.raises(MismatchError, match="enc.pt normalises the class token of blocks .*plain ArcFace"):
+            require_features(config, FEATURES_DREAMIDENTITY, "enc.pt")
+    else:
+        require_features(config, FEATURES_DREAMIDENTITY, "enc.pt")
 
 
 # --- weights ---

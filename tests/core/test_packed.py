@@ -1,5 +1,7 @@
 """Packed twins: the same results as the networks they are made of, which stay as they were."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -42,6 +44,16 @@ def test_the_encoder_gives_the_same(batch, config):
 
     assert twin is not encoder and twin.config == encoder.config
     assert largest_difference(twin(images), encoder(images)) < 1e-5
+
+
+@needs_onednn
+def test_dreamidentitys_features_are_the_same():
+    encoder = build_msid(tiny_msid_state_dict(replace(EARLY, levels=(3,))))
+    images = faces(2, 48)
+
+    found, expected = (network(images, "dreamidentity") for network in (pack_for_cpu(encoder), encoder))
+
+    assert expected.shape == (2, 480) and largest_difference(found, expected) < 1e-5
 
 
 @needs_onednn

@@ -1,6 +1,7 @@
 """The README agrees with the code: models, nodes, commands, links, figures. ComfyUI is not needed to know its nodes."""
 
 import ast
+import json
 import os
 import re
 from dataclasses import replace
@@ -17,9 +18,10 @@ from f2d_core.s_star import SStar, embedding_vectors, export_deviation
 
 REPO = Path(__file__).resolve().parents[2]
 README = (REPO / "README.md").read_text(encoding="utf-8")
+INTERFACE = json.loads((REPO / "tests" / "support" / "interface.json").read_text(encoding="utf-8"))
 PICTURE = REPO / "docs" / "face-to-word.png"
 FIRST_SCREEN_LINES = 12
-MOST_PICTURE_BYTES = 300_000
+MOST_PICTURE_BYTES, MOST_HELP_PICTURE_BYTES = 300_000, 60_000
 
 # Prompts of the table of export deviations, by the token that S* begins at.
 EXPORTED_FOR = 4
@@ -107,6 +109,31 @@ def test_help_pages_have_what_a_user_looks_for(node_id):
         assert re.search(rf"^{heading}$", page, re.MULTILINE), heading
 
 
+@pytest.mark.parametrize("node_id", sorted(nodes()))
+def test_help_pages_have_a_line_for_every_input_and_output(node_id):
+    page = (REPO / "web" / "docs" / f"{node_id}.md").read_text(encoding="utf-8")
+
+    for part in ("inputs", "outputs"):
+        explained = _explained(page, part)
+        for name in [row[0] for row in INTERFACE[node_id][part]]:
+            assert name in explained, (part, name)
+
+
+@pytest.mark.parametrize("node_id", sorted(nodes()))
+def test_help_pages_have_a_small_picture(node_id):
+    page = (REPO / "web" / "docs" / f"{node_id}.md").read_text(encoding="utf-8")
+
+    (name,) = re.findall(r"^!\[.+\]\((pictures/\w+\.png)\)$", page, re.MULTILINE)
+    assert (REPO / "web" / "docs" / name).stat().st_size < MOST_HELP_PICTURE_BYTES
+
+
+def _explained(page, part):
+    """The names at the beginning of the lines of a list or a table below "## Inputs", each with something after it."""
+    text = re.search(rf"^## {part[:-1]}s?$(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL | re.IGNORECASE)[1]
+    lines = re.findall(r"^(?:- |\| )(.*?)(?: \| |: )\S", text, re.MULTILINE)
+    return {name for line in lines for name in re.findall(r"`(\w+)`", line)}
+
+
 def examples():
     blocks = re.findall(r"^```\n(.*?)^```", section("Command line"), re.MULTILINE | re.DOTALL)
     return [line for block in blocks for line in block.splitlines() if line.startswith("python -m f2d_core ")]
@@ -123,9 +150,10 @@ def test_the_options_of_every_example_exist(line):
     assert parse(words).command == words[0]
 
 
-@pytest.mark.parametrize(
-    "file", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/troubleshooting.md"]
-)
+PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *(f"docs/{page.name}" for page in REPO.glob("docs/*.md"))]
+
+
+@pytest.mark.parametrize("file", sorted(PAGES))
 def test_links_to_files_and_headings_lead_somewhere(file):
     path = REPO / file
     text = path.read_text(encoding="utf-8")

@@ -5,10 +5,12 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 REPO = Path(__file__).resolve().parents[2]
 FILES = sorted((REPO / "workflows").glob("*.json"))
 TITLE_HEIGHT_PX = 30  # a node's title bar lies above its position
+PICTURE_BYTES = 150_000
 
 
 @pytest.fixture(params=FILES, ids=lambda file: file.stem)
@@ -18,6 +20,16 @@ def workflow(request):
 
 def test_there_is_a_first_workflow():
     assert "face_to_image" in {file.stem for file in FILES}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_picture_for_the_template_browser_lies_beside_it(file):
+    """Made by docs/make_workflow_pictures.py; the host knows JPG only."""
+    picture = file.with_suffix(".jpg")
+
+    assert picture.stat().st_size <= PICTURE_BYTES
+    with Image.open(picture) as opened:
+        assert opened.format == "JPEG" and opened.width >= 1200
 
 
 def test_links_agree_with_both_of_their_ends(workflow):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from f2d_core.testing import tiny_mapping_state_dict, tiny_msid_state_dict, tiny_recon_state_dict
+from tests.support import publishing
 from tests.support.small_checkpoint import checkpoint_file
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ TINY = {"msid": tiny_msid_state_dict, "mapping": tiny_mapping_state_dict, "recon
 
 
 def make(base: Path, packs: Iterable[Path] = (), link_pack: bool = True) -> Path:
-    """Lay out `base` with the small checkpoint, our pack (a link, or else a copy) and links to `packs`."""
+    """Lay out `base` with the small checkpoint, our pack (linked, or its unpacked archive) and links to `packs`."""
     for folder in (*FOLDERS, "custom_nodes", "input", "output", "temp", "user"):
         (base / folder).mkdir(parents=True, exist_ok=True)
     install = link if link_pack else _copy_pack
@@ -42,8 +43,10 @@ def link(source: Path, target: Path) -> None:
 
 
 def _copy_pack(source: Path, target: Path) -> None:
-    """What a user's clone holds, less what the host never reads."""
-    shutil.copytree(source, target, ignore=shutil.ignore_patterns(".*", "__pycache__", "tests", "bench", "demo-output"))
+    """What the registry's archive holds, unpacked."""
+    for name in publishing.archive_files(source):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / name, target / name)
 
 
 def place(source: Path, target: Path) -> None:

@@ -104,6 +104,10 @@ class Server:
                 time.sleep(0.2)
         raise RuntimeError(f"ComfyUI did not answer within {START_SECONDS} s:\n{self.tail()}")
 
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
     def tail(self) -> str:
         """The last lines of the server's log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])

@@ -86,7 +86,7 @@ def gradient_and_parameters(dtype: torch.dtype, settings: dict, steps: int, worl
     """(first gradient (n,), all parameters (n,) after `steps` steps)."""
     config = training.config(**settings)
     task = MappingTask(training.parts(dtype), training.MemoryData(), config)
-    state = TrainState(task.parameters, config, half=False)
+    state = TrainState(task.groups, task.optimisation)
     trainer = Trainer(task, state, config.batch, config.micro_batch, world)
     gradient = trainer.gradient().clone()
     for _ in range(steps):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +38,10 @@ class TinyEncoder:
     def word_embeddings(self, text: str) -> torch.Tensor:
         return torch.stack([self._table[sum(map(ord, word)) % 64] for word in text.split()]).float()
 
-    def encode_words(self, template: str, marker: str, words: torch.Tensor, injection: str) -> torch.Tensor:
+    def encode_words(self, template, marker: str, words: torch.Tensor, injection: str) -> torch.Tensor:
+        if not isinstance(template, str):
+            rows = zip(template, words.split(1), strict=True)
+            return torch.cat([self.encode_words(text, marker, own, injection) for text, own in rows])
         before, after = (self._rows(part) for part in template.split(marker))
         at = slice(len(before), len(before) + words.shape[1])
         own = words if injection == INJECTION_SUM else words + self._positions[at]
@@ -92,6 +96,8 @@ class TinyDenoiser(nn.Module):
 class TinyCodec:
     """A latent is a picture with every pixel repeated."""
 
+    reduction = 8
+
     def encode(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         small = F.avg_pool2d(pixels, 8)
         mean = torch.cat((small, small.mean(dim=1, keepdim=True)), dim=1)
@@ -119,6 +125,21 @@ class MemoryData:
     def batch(self, indices: Sequence[int], flips: Sequence[bool]) -> Samples:
         at = ([int(flip) for flip in flips], list(indices))
         return Samples(self.mean[at], self.logvar[at], self.v_id[at], self.v_exp[at], self.mask[at])
+
+
+class MemoryTriplets(MemoryData):
+    """`count` pseudo-random edited pictures with four prompts in turn."""
+
+    prompts = ("Oil painting style, S* face", "S* as a chef", "S* wearing a hat", "pencil art, S* face")
+
+    def __init__(self, count: int = 6, side: int = SIDE, fingerprint: str = "t"):
+        super().__init__(count, side, fingerprint)
+        self.mean, self.v_id = self.mean + 0.5, self.v_id * 0.9
+
+    def batch(self, indices: Sequence[int], flips: Sequence[bool]) -> Samples:
+        samples = super().batch(indices, flips)
+        prompts = tuple(self.prompts[index % len(self.prompts)] for index in indices)
+        return replace(samples, v_exp=samples.v_exp[:, :0], mask=torch.ones_like(samples.mask), prompts=prompts)
 
 
 def parts(dtype: torch.dtype = torch.float32, codec: TinyCodec | None = None) -> TrainingParts:

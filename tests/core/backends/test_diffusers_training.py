@@ -104,6 +104,33 @@ def test_templates_that_do_not_do(parts, words):
         parts.encoder.encode_words("S* " + "x " * 90, "S*", words, "token")
 
 
+@pytest.mark.parametrize("injection", ["token", "sum"])
+def test_every_row_may_have_a_template_of_its_own(parts, words, injection):
+    """In one pass, and with the gradient that each has alone."""
+    templates = ["S* as a chef", TEMPLATE, "S* and S*"]
+    leaf = words.clone().requires_grad_()
+    together = parts.encoder.encode_words(templates, "S*", leaf, injection)
+    together.square().sum().backward()
+    for i, template in enumerate(templates):
+        own = words[i, None].clone().requires_grad_()
+        alone = parts.encoder.encode_words(template, "S*", own, injection)
+        alone.square().sum().backward()
+        assert torch.allclose(together[i], alone[0], atol=1e-5)
+        assert torch.allclose(leaf.grad[i], own.grad[0], rtol=1e-3, atol=1e-3)
+    with pytest.raises(PromptError, match='"a chef" has no "S\\*"'):
+        parts.encoder.encode_words([*templates[:2], "a chef"], "S*", words, injection)
+
+
+def test_a_prompt_is_tokenised_once(parts, words, monkeypatch):
+    parts.encoder.encode_words("S* once upon a time", "S*", words, "token")
+    monkeypatch.setattr(parts.encoder, "_tokenize", lambda text: pytest.fail("tokenised again"))
+    parts.encoder.encode_words("S* once upon a time", "S*", words, "token")
+
+
+def test_a_latent_covers_as_many_pixels_as_the_autoencoder_says(parts):
+    assert parts.codec.reduction == 8
+
+
 def test_noise_is_added_as_diffusers_does():
     denoiser, scheduler = small_parts(torch.float32)
     z_0, noise, t = (

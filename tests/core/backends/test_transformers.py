@@ -202,9 +202,10 @@ def test_an_s_star_of_another_text_encoder_is_refused(encoder):
         encoder.encode("S*", [other])
 
 
-def test_a_text_encoder_of_another_family_is_refused():
-    with pytest.raises(MismatchError, match="words of width 128"):
-        DiffusersTextEncoder(text_model(width=128, layers=1, inner=64, vocabulary=10))
+def test_a_text_encoder_of_another_family_is_named_after_its_width():
+    encoder = DiffusersTextEncoder(text_model(width=128, layers=1, inner=64, vocabulary=10))
+
+    assert (encoder.key, encoder.width) == ("w128", 128)
 
 
 def test_text_needs_a_tokenizer(model):

@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from f2d_core.cli import doctor, self_test
+from f2d_core import doctor, self_test
 from f2d_core.data.parser import BiSeNet
 from f2d_core.state_dict import expected_shapes
 from f2d_core.testing import filled
 from f2d_core.weights import file_sha256, write_safetensors
+from tests.support.extractors import write_tiny_adaface
 
 
 def test_the_report(f2d, weights, tmp_path):
@@ -33,6 +34,16 @@ def test_a_face_parser_is_found(f2d, tmp_path):
     assert "a face parser (BiSeNet)" in f2d("inspect", parser)[1]
 
 
+def test_judges_are_found_below_the_folder(f2d, tmp_path):
+    (tmp_path / "judges").mkdir()
+    judge = write_tiny_adaface(tmp_path / "judges" / "adaface.ckpt")
+
+    _, out, _ = f2d("doctor", "--models", tmp_path)
+
+    assert f"AdaFace IR-50, MS1MV2: {judge} (" in out and f"    sha256 {file_sha256(judge)}" in out
+    assert "Inception of FID: not found. Put pt_inception-2015-12-05-6726825d.pth" in out
+
+
 def test_without_a_model_folder_it_says_how_to_name_one(f2d, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("COMFYUI_PATH", raising=False)
@@ -48,7 +59,7 @@ def test_the_folders_of_a_host_are_found(f2d, tmp_path, monkeypatch):
 
 def test_a_package_that_is_missing_is_named(monkeypatch):
     monkeypatch.setattr(doctor, "_version", lambda package: None)
-    assert "  detector facexlib: not installed (facexlib)" in list(doctor._packages())
+    assert "  detector facexlib: not installed (facexlib)" in list(doctor.packages())
 
 
 @pytest.mark.parametrize("name", ["EXPECTED_CROP_MEAN", "EXPECTED_VECTOR_NORM"])

@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from f2d_core.cli.inspect import lines
+from f2d_core.testing import TINY_MSID, tiny_msid_state_dict
+from f2d_core.weights import write_safetensors
 
 
 @pytest.fixture
@@ -38,10 +41,19 @@ def test_an_identity(facts, identity):
 
 def test_the_networks(facts, weights):
     msid, mapping, recon = (facts(weights / f"{kind}.safetensors") for kind in ("msid", "mapping", "recon"))
+    assert msid["gives"] == {"msid": 256} and "gives" not in mapping
     assert (msid["kind"], msid["sizes"]["depth"], msid["sizes"]["levels"]) == ("msid", 4, [0, 1, 2, 3])
     assert (mapping["sizes"]["words"], mapping["sizes"]["word_width"], mapping["licence"]) == (2, 768, "test only")
     assert mapping["taken_as"]["injection"] == "sum" and mapping["metadata"] == {"licence": "test only"}
     assert (recon["kind"], sum(recon["sizes"]["parts"])) == ("recon", 257)
+
+
+def test_a_plain_arcface_encoder_has_both_kinds_of_features_to_offer(facts, f2d, tmp_path):
+    state = tiny_msid_state_dict(replace(TINY_MSID, levels=(3,)))
+    file = write_safetensors(tmp_path / "arcface.safetensors", state)
+    found = facts(file)
+    assert found["gives"] == {"dreamidentity": 320, "msid": 64} and found["what"] == "plain ArcFace encoder"
+    assert "gives:\n  dreamidentity: 320\n  msid: 64" in f2d("inspect", file)[1]
 
 
 def test_a_published_checkpoint(facts, golden_weights, tmp_path):

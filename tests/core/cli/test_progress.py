@@ -3,6 +3,7 @@
 import io
 
 from f2d_core.cli.progress import Bar, announce
+from f2d_core.duration import duration
 
 
 class Screen(io.StringIO):
@@ -53,3 +54,14 @@ def test_plain_signs_where_the_terminal_has_no_others(monkeypatch):
     monkeypatch.setattr("sys.stderr", screen)
     announce("Loading")
     assert screen.getvalue() == "Loading ...\n"
+
+
+def test_what_takes_long_is_told_in_minutes_and_hours():
+    assert [duration(seconds) for seconds in (99, 100, 5999, 6000, 90_000)] == [
+        "99 s",
+        "2 min",
+        "100 min",
+        "2 h",
+        "25 h",
+    ]
+    assert "1/3, about 20 min left" in drive(Screen(False), 600, 3)

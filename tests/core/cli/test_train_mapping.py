@@ -1,10 +1,12 @@
 """`train-mapping`: settings from a file and the command line, stops, refusals, several processes."""
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +15,16 @@ import torch
 
 from f2d_core.cli import train_mapping
 from f2d_core.data.cache import Made, Photo
-from f2d_core.data.settings import PrepareSettings
+from f2d_core.data.settings import PrepareSettings, TripletSettings
 from f2d_core.data.writer import CacheWriter
 from f2d_core.networks import load_network
+from f2d_core.s_star import load_s_star
+from f2d_core.testing import TINY_MSID, tiny_msid_state_dict
 from f2d_core.train import TrainConfig, config_from, read_metrics, read_toml
 from f2d_core.train.run import Report
+from f2d_core.train.settings import parse_toml
 from f2d_core.train.trainer import StepResult
-from f2d_core.weights import read_weights
+from f2d_core.weights import read_weights, write_safetensors
 
 # diffusers 0.42 under numpy 2, at every scheduler.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -95,7 +100,7 @@ def test_defaults_are_a_file_with_every_setting(f2d, tmp_path):
     code, out, _ = f2d("train-mapping", "--defaults")
     (tmp_path / "all.toml").write_text(out, encoding="utf-8")
     values = read_toml(tmp_path / "all.toml")
-    places = ("model", "tokenizer", "data", "runs", "name", "device")
+    places = [field.name for field in fields(train_mapping.Places)]
     assert code == 0 and all(name in values for name in places)
     assert config_from({name: value for name, value in values.items() if name not in places}) == TrainConfig()
 
@@ -135,6 +140,8 @@ def test_changed_settings_are_refused(f2d, refused, config_file):
         (["name=../elsewhere"], 'The run name "../elsewhere" cannot be a file name'),
         (["batch=none"], "batch is 'none'"),
         (["colour=red"], 'There is no setting "colour"'),
+        (["triplet=x"], ", template, tensorboard, tokenizer, triplets, "),
+        (["device=gpu"], 'The device "gpu" cannot be used here'),
         (["batch"], "--set batch is no setting"),
     ],
 )
@@ -156,19 +163,122 @@ def test_two_processes_give_what_one_gives(f2d, config_file, tmp_path):
     assert apart.norm() < 1e-4 * torch.cat([value.flatten() for value in one.values()]).norm()
 
 
+# --- DreamIdentity ---
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """The file of a plain ArcFace encoder."""
+    state = tiny_msid_state_dict(replace(TINY_MSID, levels=(3,)))
+    return write_safetensors(tmp_path_factory.mktemp("plain") / "arcface.safetensors", state, {"licence": "test only"})
+
+
+@pytest.fixture(scope="module")
+def dreamidentity(tmp_path_factory, plain, model):
+    """Settings that name photos and triplets with features of that encoder, and the model."""
+    random = np.random.RandomState(1)
+    models = {"msid": read_weights(plain).sha256, "autoencoder": "a" * 64, "detector": ""}
+    of_photos = {**models, "expression_encoder": "", "parser": "ready masks"}
+    places = {}
+    for name, settings, made_with in (
+        ("data", PrepareSettings(size=8 * SIDE, features="dreamidentity"), of_photos),
+        ("triplets", TripletSettings(size=8 * SIDE, features="dreamidentity"), models),
+    ):
+        folder = places[name] = tmp_path_factory.mktemp(name)
+        arrays = {
+            "latent_mean": random.randn(4, 2, 4, SIDE, SIDE).astype(np.float16),
+            "latent_logvar": (random.randn(4, 2, 4, SIDE, SIDE) - 4).astype(np.float16),
+            "v_id": random.randn(4, 2, 320).astype(np.float32),
+            **({"mask": np.full((4, SIDE, SIDE), 255, np.uint8)} if name == "data" else {}),
+        }
+        with CacheWriter(folder, Made(settings, made_with)) as writer:
+            writer.start({})
+            writer.add([Photo(f"{i}.png", f"{i:064}", square=(1.0, 2.0, 3.0, 4.0)) for i in range(4)], arrays)
+            writer.finish({f"{i}.png": ("S* as a chef", "Oil painting, S* face")[i % 2] for i in range(4)})
+    return [f"{name}={folder}" for name, folder in {**places, "model": model}.items()]
+
+
+@pytest.mark.parametrize("words", [1, 2, 3])
+def test_from_dreamidentitys_training_to_s_star(f2d, dreamidentity, plain, photo, landmarks, tmp_path, words):
+    """Any number of words trains, saves, loads and encodes, and the mapping knows which features it takes."""
+    runs = (f"runs={tmp_path / 'runs'}", f"words={words}", "preset=dreamidentity", "steps=2", "aug_ratio=0.5")
+    code, _, err = f2d("train-mapping", *sets(*dreamidentity, *runs))
+    assert code == 0, err
+    assert re.search(r"step 2/2: loss \d\.\d+ \(face \d\.\d+, rest \d\.\d+, edited \d\.\d+\)", err)
+    mapping = tmp_path / "runs" / "mapping" / "mapping.safetensors"
+    options = (
+        "--msid",
+        plain,
+        "--mapping",
+        mapping,
+        "--landmarks",
+        landmarks(),
+        "--out",
+        tmp_path / "anna.safetensors",
+    )
+    code, out, err = f2d("encode", photo("anna.png"), *options)
+    assert code == 0, err
+    person = load_s_star(tmp_path / "anna.safetensors")
+    assert (person.words, person.width, person.features) == (words, 768, "dreamidentity")
+    assert person.v_id.shape == (320,) and f"{words} words" in out
+    code, out, _ = f2d("inspect", mapping, "--json")
+    told = json.loads(out)
+    assert told["what"] == "mapping network (DreamIdentity's features)"
+    assert told["taken_as"]["features"] == told["metadata"]["method"] == "dreamidentity"
+    assert told["sizes"]["words"] == words and told["metadata"]["l2"] == "0.0001"
+
+
+def test_another_kind_of_encoder_is_refused_when_encoding(
+    f2d, refused, dreamidentity, weights, photo, landmarks, tmp_path
+):
+    assert f2d("train-mapping", *sets(*dreamidentity, f"runs={tmp_path / 'runs'}", "preset=dreamidentity"))[0] == 0
+    mapping = tmp_path / "runs" / "mapping" / "mapping.safetensors"
+    options = ("--mapping", mapping, "--landmarks", landmarks(), "--out", tmp_path / "out")
+    message = refused("encode", photo("anna.png"), "--msid", weights / "msid.safetensors", *options)
+    assert "msid.safetensors normalises the class token of blocks 0, 1, 2, 3 of 4" in message
+
+
+def test_a_preset_fills_the_defaults_and_asks_for_what_it_needs(f2d, refused, dreamidentity, config_file, tmp_path):
+    code, out, _ = f2d("train-mapping", "--defaults", "--set", "preset=dreamidentity", "--set", "seed=3")
+    values = parse_toml(out, "defaults")
+    assert code == 0 and (values["l2"], values["batch"], values["seed"]) == (1e-4, 64, 3)
+    data, _, model = dreamidentity
+    message = refused("train-mapping", *sets(data, model, "preset=dreamidentity"))
+    assert "The setting triplets is missing" in message
+    assert "takes msid features" in refused("train-mapping", *sets(*dreamidentity, "preset=dreamidentity+cgdr"))
+    assert 'no preset "x"' in refused("train-mapping", config_file, *sets("preset=x"))
+    swapped = [f"data={dreamidentity[1].removeprefix('triplets=')}", f"triplets={data.removeprefix('data=')}", model]
+    assert "holds editing triplets: expected prepared photos" in refused("train-mapping", *sets(*swapped))
+    assert "another kind of features" in refused(
+        "train-mapping", config_file, *sets("expression=false", dreamidentity[1])
+    )
+
+
 def report(step, **changes):
-    return Report(StepResult(step, 0.5, 0.25, 0.125, 1.0, 2.0), 1000, 70.04, changes.pop("left", 50.0), None)
+    return Report(
+        StepResult(step, 0.5, 1.0, {"foreground": 0.25, "background": 0.125}),
+        1000,
+        70.04,
+        changes.pop("left", 50.0),
+        None,
+    )
 
 
 def test_the_line_is_not_repeated_too_often(capsys):
     now = iter([0.0, 0.0, 5.0, 11.0, 11.0, 12.0])
-    line = train_mapping.StatusLine(clock=lambda: next(now))
+    line = train_mapping.StatusLine(train_mapping.status, clock=lambda: next(now))
     for step in (1, 2, 3):
         line(report(step))
     shown = capsys.readouterr().err.splitlines()
     assert shown == [
         f"step {step}/1000: loss 0.5000 (face 0.2500, rest 0.1250), 70.0 images/s, 50 s left" for step in (1, 3)
     ]
+
+
+def test_the_line_tells_what_a_step_has():
+    result = StepResult(7, 0.5, 1.0, {"edited": 0.75, "word_length": 2.0})
+    line = train_mapping.status(Report(result, 10, 1.0, 3.0, {"loss": 0.25}))
+    assert line == "step 7/10: loss 0.5000 (edited 0.7500, validation 0.2500), 1.0 images/s, 3 s left"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(99, "99 s"), (101, "2 min"), (5900, "98 min"), (36000, "10 h")])

@@ -41,6 +41,8 @@ class FakeDetector:
 class FakeCodec:
     """Latents are means over 8 px, with a slope from left to right, so that a mirrored picture is another matter."""
 
+    reduction = 8
+
     def encode(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         rgb = F.avg_pool2d(pixels, 8)
         mean = torch.cat([rgb, rgb.mean(dim=1, keepdim=True)], dim=1) + torch.linspace(0, 1, rgb.shape[3])

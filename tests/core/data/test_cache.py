@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from f2d_core.data.cache import MANIFEST, Cache, Made, Photo
 from f2d_core.data.settings import PrepareSettings
 from f2d_core.data.writer import CacheWriter
-from f2d_core.errors import CacheError
+from f2d_core.errors import CacheError, SettingsError
 
 MODELS = {
     "msid": "a" * 64,
@@ -66,6 +67,31 @@ def test_indices_may_be_tensors_and_end_at_the_last(tmp_path):
     )
     with pytest.raises(IndexError):
         cache.batch([6], [False])
+
+
+def test_caches_of_older_versions_stay_what_they_were(tmp_path):
+    """A fingerprint and a manifest of version 0.1.0, before there were triplets and other features than MSID's."""
+    write(tmp_path / "cache", count=2)
+    cache = Cache.open(tmp_path / "cache")
+    assert cache.fingerprint == "6f6d46b428ecf57dd9ebc4d8ecc3fc178510e2a9dad60eb76776aa4d3844236c"
+    content = json.loads((tmp_path / "cache" / MANIFEST).read_text())
+    assert set(content["settings"]) == {
+        *("size", "already_cropped", "max_outside", "max_enlargement", "threshold", "mask", "hard_mask")
+    }
+    assert not {"face", "face_sha256"} & set(content["photos"][0])
+    assert cache.facts["features"] == "msid" == cache.settings.features
+
+
+def test_other_features_are_named_and_count(tmp_path):
+    plain = replace(SETTINGS, features="dreamidentity")
+    write(tmp_path / "a", count=2), write(tmp_path / "b", count=2, settings=plain)
+    a, b = (Cache.open(tmp_path / name) for name in "ab")
+    assert b.facts["features"] == "dreamidentity" and a.fingerprint != b.fingerprint
+    assert len(Cache.open(tmp_path / "b", SETTINGS)) == 2  # auto: whatever it was made with
+    with pytest.raises(CacheError, match="features: dreamidentity, now msid"):
+        Cache.open(tmp_path / "b", replace(SETTINGS, features="msid"))
+    with pytest.raises(SettingsError, match="features is clip, expected one of auto, msid, dreamidentity"):
+        replace(SETTINGS, features="clip")
 
 
 def test_fingerprint_depends_on_content_and_not_on_rows(tmp_path):

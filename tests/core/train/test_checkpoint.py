@@ -27,7 +27,7 @@ def same(found, expected):
 
 
 def test_what_is_saved_is_loaded_bit_for_bit(tmp_path):
-    path = save_checkpoint(tmp_path, checkpoint(7), {"kind": "mapping"})
+    path = save_checkpoint(tmp_path, checkpoint(7), {"mapping.safetensors": {"kind": "mapping"}})
     assert path.name == "step_000000007"
     assert (tmp_path / "latest").read_text() == path.name
     assert same(load_checkpoint(tmp_path), checkpoint(7))

@@ -6,15 +6,8 @@ from dataclasses import asdict
 import pytest
 
 from f2d_core.errors import PromptError, SettingsError
-from f2d_core.train.config import (
-    TrainConfig,
-    config_from,
-    differences,
-    parse_toml,
-    read_toml,
-    to_toml,
-    with_overrides,
-)
+from f2d_core.train.config import FREE, TrainConfig, config_from, recorded
+from f2d_core.train.settings import differences, parse_toml, read_toml, to_toml, with_overrides
 
 
 def test_the_defaults_are_the_papers():
@@ -88,6 +81,25 @@ def test_what_is_no_toml_is_refused(tmp_path):
 def test_differences_lists_what_decides_the_result_and_nothing_else():
     before = json.loads(json.dumps(asdict(TrainConfig())))
     now = asdict(TrainConfig(learning_rate=1e-4, seed=1, steps=5, micro_batch=3, keep_last=1))
-    assert differences(before, before) == []
-    assert differences(before, now) == ["learning_rate: 1e-05 -> 0.0001", "seed: 0 -> 1"]
-    assert differences({**before, "data": "a"}, before) == ["data: a -> nothing"]
+    assert differences(before, before, FREE) == []
+    assert differences(before, now, FREE) == ["learning_rate: 1e-05 -> 0.0001", "seed: 0 -> 1"]
+    assert differences({**before, "data": "a"}, before, FREE) == ["data: a -> nothing"]
+
+
+def test_settings_that_older_runs_do_not_name_are_written_down_where_they_matter():
+    config = TrainConfig(seed=3)
+    assert not {"aug_ratio", "l2", "l2_kind"} & set(recorded(config)) and recorded(config)["seed"] == 3
+    assert recorded(TrainConfig(aug_ratio=0.3, l2=1e-4, l2_kind="squared")) == {
+        **recorded(TrainConfig()), "aug_ratio": 0.3, "l2": 1e-4, "l2_kind": "squared"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"aug_ratio": 1.5}, "aug_ratio is 1.5, expected 0 to 1"), ({"aug_ratio": -0.1}, "aug_ratio is -0.1"),
+     ({"aug_ratio": float("nan")}, "aug_ratio is nan"), ({"l2": -1.0}, "l2 is -1.0, expected 0 or more"),
+     ({"l2": float("inf")}, "l2 is inf"), ({"l2_kind": "l1"}, "l2_kind is l1, expected one of norm, squared")],
+)  # fmt: skip
+def test_settings_of_dreamidentity_have_ranges(changes, message):
+    with pytest.raises(SettingsError, match=message):
+        TrainConfig(**changes)

@@ -67,7 +67,8 @@ def test_killed_at_25_random_moments(whole, tmp_path):
                 break  # it was done before the moment came
             process.kill()
             process.join()
-            assert process.exitcode == SIGKILL
+            if process.exitcode != SIGKILL:
+                break  # it was done in the moment between
             kills += 1
             require_nothing_unreadable(folder)
         finish(folder)

@@ -118,7 +118,7 @@ def trained(world, variant):
     config = training.config(variant=variant, steps=TRAIN_STEPS, learning_rate=3e-3, hidden=64, flip=False,
                              expression=False, micro_batch=32, validation_images=8, validation_timesteps=6)  # fmt: skip
     task = MappingTask(parts, pictures, config)
-    trainer = Trainer(task, TrainState(task.parameters, config, half=False), config.batch, config.micro_batch)
+    trainer = Trainer(task, TrainState(task.groups, task.optimisation), config.batch, config.micro_batch)
     for _ in range(TRAIN_STEPS):
         trainer.step(lambda: False)
     return task

@@ -1,10 +1,10 @@
-"""Eq. 1, 7 and 8 of the paper against plain float64 sums."""
+"""Eq. 1, 7 and 8 of Face2Diffusion, and Eq. 4 of DreamIdentity, against plain float64 sums."""
 
 import numpy as np
 import pytest
 import torch
 
-from f2d_core.train.losses import denoising_losses, weighted_mean
+from f2d_core.train.losses import denoising_losses, weighted_mean, word_penalty
 
 SHAPE = (3, 4, 5, 6)
 
@@ -72,3 +72,25 @@ def test_a_picture_without_face_or_without_rest_has_finite_parts(edge):
     found = denoising_losses(eps_pred, noise, torch.full_like(mask, edge), eps_c, "cgdr")
     assert all(torch.isfinite(part).all() for part in found)
     assert (found.foreground if edge == 0 else found.background).eq(0).all()
+
+
+@pytest.mark.parametrize("kind", ["norm", "squared"])
+def test_the_penalty_on_words_and_its_gradient_in_closed_form(kind):
+    """DreamIdentity, Eq. 4: the gradient of |s| is s / |s|, that of |s|^2 is 2 s."""
+    words = torch.from_numpy(np.random.default_rng(1).normal(size=(5, 3, 8))).requires_grad_()
+    lengths = words.detach().square().sum(dim=-1).sqrt()
+
+    found = word_penalty(words, kind)
+
+    assert found.shape == (5,)
+    assert torch.allclose(found, (lengths if kind == "norm" else lengths**2).sum(dim=1), rtol=1e-14)
+    found.mean().backward()
+    expected = words.detach() / lengths[..., None] if kind == "norm" else 2 * words.detach()
+    assert torch.allclose(words.grad, expected / 5, rtol=1e-12)
+
+
+def test_the_penalty_on_a_word_of_length_zero_has_no_gradient():
+    for kind in ("norm", "squared"):
+        words = torch.zeros(1, 2, 4, requires_grad=True)
+        word_penalty(words, kind).sum().backward()
+        assert words.grad.eq(0).all()

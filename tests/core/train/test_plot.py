@@ -38,3 +38,8 @@ def test_a_falling_loss_falls(tmp_path):
 @pytest.mark.parametrize("given", [[], rows(1)])
 def test_little_or_nothing_to_draw(tmp_path, given):
     assert plot_losses(given, tmp_path / "loss.png").stat().st_size > 100
+
+
+def test_a_figure_that_some_steps_lack_has_fewer_points():
+    given = [{"kind": "train", "step": 1, "loss": 1.0}, {"kind": "train", "step": 2, "loss": 2.0, "edited": 5.0}]
+    assert curves_of(given, ("loss", "edited"))["edited"] == [(2, 5.0)]

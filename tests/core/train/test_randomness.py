@@ -1,6 +1,7 @@
 """Draws depend on (seed, purpose, step, slot) and on nothing else."""
 
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -46,6 +47,32 @@ def test_a_batch_may_reach_over_epochs():
     images = draw(RECIPE, 0, range(32)).images
     assert images == [image_of(RECIPE, i) for i in range(32)]
     assert sorted(images[:10]) == sorted(images[10:20]) == list(range(10))
+
+
+def test_photos_and_triplets_as_one_set_take_turns_by_their_numbers():
+    recipe = replace(RECIPE, triplets=6)
+    for epoch in range(2):
+        assert sorted(image_of(recipe, 16 * epoch + i) for i in range(16)) == list(range(16))
+
+
+@pytest.mark.parametrize("share", ["0.3", "0.29", "0.5", "1.0", "0.001"])
+def test_the_share_of_triplets_is_exact_after_any_number_of_samples(share):
+    recipe = replace(RECIPE, triplets=6, share=Fraction(share))
+    numbers = [image_of(recipe, i) for i in range(3000)]
+    triplets = np.cumsum([number >= 10 for number in numbers])
+    exact = [int((n + 1) * Fraction(share)) for n in range(3000)]
+    assert triplets.tolist() == exact
+    edited = [number for number in numbers if number >= 10]
+    photos = [number for number in numbers if number < 10]
+    for own, kinds in ((edited, 6), (photos, 10)):  # each kind in epochs of its own
+        epochs = [own[i : i + kinds] for i in range(0, len(own) - kinds + 1, kinds)]
+        assert all(len(set(epoch)) == kinds for epoch in epochs)
+
+
+def test_without_triplets_the_order_is_the_one_it_always_was():
+    order = [image_of(RECIPE, i) for i in range(10)]
+    assert order == generator(3, 0, 0).permutation(10).tolist()
+    assert [image_of(replace(RECIPE, triplets=6, share=Fraction("0.5")), 2 * i) for i in range(10)] == order
 
 
 def test_the_shares_are_as_set():

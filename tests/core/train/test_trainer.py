@@ -1,6 +1,7 @@
 """The loop: the same result however the work is cut up; stops, overflows, lack of memory, loss of sense."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ FP32, FP64 = torch.float32, torch.float64
 def trainer_of(dtype=FP32, data=None, half=False, flexible=True, **settings):
     config = training.config(**settings)
     task = MappingTask(training.parts(dtype), data or training.MemoryData(), config)
-    state = TrainState(task.parameters, config, half)
+    state = TrainState(task.groups, replace(task.optimisation, half=half))
     return Trainer(task, state, config.batch, config.micro_batch, flexible=flexible)
 
 
@@ -192,3 +193,12 @@ def test_memory_that_does_not_do_is_said_in_one_line(monkeypatch, flexible, limi
     with pytest.raises(TrainingError, match="memory of the device is too small") as caught:
         trainer.step(lambda: False)
     assert "\n" not in str(caught.value)
+
+
+def test_a_figure_without_a_value_is_left_out(monkeypatch):
+    trainer = trainer_of(batch=4)
+    measure = trainer.task.measure
+    monkeypatch.setattr(
+        trainer.task, "measure", lambda batch: {**measure(batch), "word_length": torch.full((len(batch),), math.nan)}
+    )
+    assert set(trainer.step(lambda: False).figures) == {"foreground", "background"}

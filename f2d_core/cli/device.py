@@ -1,0 +1,17 @@
+"""Which device a command computes on."""
+
+from __future__ import annotations
+
+import torch
+
+from ..errors import SettingsError
+
+
+def usable_device(name: str | None) -> torch.device:
+    """The device of that name; none: a GPU if there is one. Raises SettingsError for one that cannot be used here."""
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for a device
+        raise SettingsError(f'The device "{name}" cannot be used here; expected cpu, cuda or mps.') from error
+    return torch.device(name)
