@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from .dataset import PrepareDataset
+from . import renames
+from .augment import Augment
+from .creative import AverageFaces, BlendSStar, DelayedSubject, ExpressionSweep, Regions, Schedule
+from .dataset import PrepareDataset, PrepareTriplets
+from .doctor import Doctor
+from .evaluate import BestOfN, FaceReport, Likeness, LoadJudges
 from .face import DetectFaces, EncodeFace, ExpressionReference
 from .host import ComfyExtension, register_folders
 from .identity import ExportEmbedding, LoadSStar, SaveSStar
 from .load import LoadExpressionEncoder, LoadMapping, LoadMSIDEncoder
 from .prompt import ApplyToClip, Inject
+from .routes import register as register_routes
 from .train import TrainMapping
 
 NODES = [
@@ -22,14 +28,31 @@ NODES = [
     SaveSStar,
     LoadSStar,
     ExportEmbedding,
+    BlendSStar,
+    AverageFaces,
+    ExpressionSweep,
+    DelayedSubject,
+    Schedule,
+    Regions,
     PrepareDataset,
+    Augment,
+    PrepareTriplets,
     TrainMapping,
+    LoadJudges,
+    Likeness,
+    BestOfN,
+    FaceReport,
+    Doctor,
 ]
 
 # At import, so that the folder is known before the server answers what files there are.
 register_folders()
+register_routes()
 
 
 class Face2DiffusionExtension(ComfyExtension):
+    async def on_load(self) -> None:
+        await renames.register()
+
     async def get_node_list(self) -> list:
-        return NODES
+        return [*NODES, *renames.old_nodes()]

@@ -1,4 +1,4 @@
-"""Prepare Face Dataset."""
+"""Prepare Face Dataset, Prepare Editing Triplets."""
 
 from __future__ import annotations
 
@@ -65,6 +65,79 @@ class PrepareDataset(io.ComfyNode):
         )
         networks = (vae, msid, expression_encoder)
         return preparation.prepare_dataset(folder, name, networks, parser, detector, settings, masks)
+
+
+class PrepareTriplets(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return host.schema(
+            node_id="F2DPrepareTriplets",
+            display_name="Prepare Editing Triplets",
+            description=(
+                "Turns editing triplets (a face, a prompt, the picture it gave) into data for Train Mapping Network:"
+                " features of the face, latents of the picture. Goes on after a cancel. Look at the contact sheet."
+            ),
+            search_aliases=["face2diffusion", "dreamidentity", "editability", "augmentation", "dataset", "train"],
+            is_output_node=True,
+            inputs=_triplet_inputs(),
+            outputs=[
+                sockets.TRIPLETS.Output("triplets"),
+                io.Image.Output("contact_sheet"),
+                io.String.Output("report"),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, folder, **_others):
+        from . import preparation  # not at the start of ComfyUI: most people never train
+
+        return preparation.triplets_fingerprint(folder)
+
+    @classmethod
+    def execute(cls, folder, name, vae, msid, detector, size, max_enlargement, threshold) -> io.NodeOutput:
+        from . import preparation  # not at the start of ComfyUI: most people never train
+
+        settings = preparation.TripletSettings(size, max_enlargement, threshold)
+        return preparation.prepare_editing_triplets(folder, name, (vae, msid), detector, settings)
+
+
+def _triplet_inputs() -> list:
+    return [
+        io.String.Input(
+            "folder",
+            default="editing",
+            tooltip=(
+                "The folder with kept.jsonl, made by Make Editing Triplets: connect its folder output, or give an"
+                " absolute path, or a folder in ComfyUI's input folder."
+            ),
+        ),
+        io.String.Input(
+            "name",
+            default="editing",
+            tooltip="Of the prepared triplets, in output/face2diffusion/triplets. The same name goes on with them.",
+        ),
+        io.Vae.Input("vae", tooltip="The VAE of the checkpoint that will be trained on, as for the photos."),
+        sockets.MSID.Input("msid", tooltip="From Load MSID Encoder, the same one as for the photos."),
+        io.Combo.Input(
+            "detector",
+            options=["auto", *DETECTORS],
+            default="auto",
+            tooltip="What finds the face where the triplets do not say where it is. auto: the first that is there.",
+        ),
+        io.Int.Input(
+            "size",
+            default=512,
+            min=64,
+            max=1024,
+            step=8,
+            tooltip="Side of the pictures trained on, px, as for the photos.",
+        ),
+        *_advanced_triplet_inputs(),
+    ]
+
+
+def _advanced_triplet_inputs() -> list:
+    return [item for item in _advanced_crop_inputs() if item.id in ("max_enlargement", "threshold")]
 
 
 def _source_inputs() -> list:

@@ -16,9 +16,11 @@ from ..f2d_core.locate import ON_MISSING, Located, detect_all, detect_in_box, fi
 from ..f2d_core.ports import Detector
 from . import host, sockets
 from .host import io
+from .picking import faces_to_pick
 
 
-def _detector_input():
+def detector_input():
+    """The choice of a detector, as every node that looks for faces has it."""
     return io.Combo.Input(
         "detector",
         options=["auto", *DETECTORS],
@@ -29,7 +31,8 @@ def _detector_input():
     )
 
 
-def _choice_inputs() -> list:
+def choice_inputs() -> list:
+    """Which face is meant where there are several."""
     return [
         io.Combo.Input(
             "order",
@@ -60,6 +63,8 @@ def _source_inputs() -> list:
         sockets.BOUNDING_BOX.Input(
             "bounding_box",
             optional=True,
+            # A socket alone: the frontend would draw a box of its own for this type, and send it with every prompt.
+            extra_dict={"forceInput": True},
             tooltip="Says which face is meant; its points come from the detector inside the box.",
         ),
     ]
@@ -80,14 +85,20 @@ def _detections(pictures, detector: Callable[[], Detector], faces, face_landmark
     return tuple(detect_all(pictures, detector(), DEFAULT_THRESHOLD, host.progress(len(pictures))))
 
 
-def _chosen(pictures, detector_name, order, index, faces, face_landmarks, bounding_box):
+def chosen_faces(pictures, detector_name, order, index, faces, face_landmarks, bounding_box):
     """The face of each picture, or the error that says why there is none."""
+    return _all_and_chosen(pictures, detector_name, order, index, faces, face_landmarks, bounding_box)[1]
+
+
+def _all_and_chosen(pictures, detector_name, order, index, faces, face_landmarks, bounding_box):
+    """All faces of each picture, and what `chosen_faces` gives."""
     detector = cache(lambda: detector_named(detector_name))  # built once, and only if it is needed
     boxes = sockets.boxes(bounding_box, index, len(pictures))
-    found = locate(_detections(pictures, detector, faces, face_landmarks), order, index, boxes)
+    detections = _detections(pictures, detector, faces, face_landmarks)
+    found = locate(detections, order, index, boxes)
     if boxes is None or faces is not None or face_landmarks is not None:
-        return found
-    return [
+        return detections, found
+    return detections, [
         _look_closer(detector(), rgb, box) if box is not None and isinstance(item, NoFaceError) else item
         for item, rgb, box in zip(found, pictures, boxes, strict=True)
     ]
@@ -116,7 +127,7 @@ class DetectFaces(io.ComfyNode):
             search_aliases=["face detection", "yunet", "insightface", "facexlib", "face2diffusion"],
             inputs=[
                 io.Image.Input("image", tooltip="One picture or a batch."),
-                _detector_input(),
+                detector_input(),
                 io.Float.Input(
                     "threshold",
                     default=DEFAULT_THRESHOLD,
@@ -125,7 +136,7 @@ class DetectFaces(io.ComfyNode):
                     step=0.01,
                     tooltip="How sure the detector must be. Lower finds more, also wrong ones.",
                 ),
-                _choice_inputs()[0],
+                choice_inputs()[0],
             ],
             outputs=[
                 sockets.FACES.Output("faces"),
@@ -143,7 +154,8 @@ class DetectFaces(io.ComfyNode):
         report = "\n".join(f"{i}: {len(d.faces)} faces ({d.detector}, {d.rung})" for i, d in enumerate(found))
         count = sum(len(d.faces) for d in found)
         faces = sockets.FoundFaces(tuple(found), sockets.sizes(pictures))
-        return io.NodeOutput(faces, preview, count, report, ui=host.ui.PreviewImage(preview, cls=cls))
+        shown = {**host.ui.PreviewImage(preview, cls=cls).as_dict(), **faces_to_pick(pictures, found)}
+        return io.NodeOutput(faces, preview, count, report, ui=shown)
 
 
 class EncodeFace(io.ComfyNode):
@@ -160,8 +172,8 @@ class EncodeFace(io.ComfyNode):
                 sockets.MSID.Input("msid", tooltip="From Load MSID Encoder."),
                 sockets.MAPPING.Input("mapping", tooltip="From Load Mapping Network."),
                 io.Image.Input("image", tooltip="A photo of the person, or a batch: one S* each, or their mean."),
-                _detector_input(),
-                *_choice_inputs(),
+                detector_input(),
+                *choice_inputs(),
                 host.newer(
                     io.Combo.Input,
                     "on_missing",
@@ -226,7 +238,7 @@ class EncodeFace(io.ComfyNode):
         expression=None,
     ) -> io.NodeOutput:
         pictures = sockets.pictures(image)
-        found = _chosen(pictures, detector, order, index, faces, face_landmarks, bounding_box)
+        detections, found = _all_and_chosen(pictures, detector, order, index, faces, face_landmarks, bounding_box)
         pairs = [
             item if not isinstance(item, Located) else (rgb, item) for rgb, item in zip(pictures, found, strict=True)
         ]
@@ -235,7 +247,9 @@ class EncodeFace(io.ComfyNode):
         labels = Labels(name.strip(), marker, thumbnail)
         people = encode_faces(crops, msid, mapping, expression, labels, combine, host.progress(len(crops)))
         preview = sockets.image([crop.pixels for crop in crops])
-        return io.NodeOutput(tuple(people), preview, _report(found), ui=host.ui.PreviewImage(preview, cls=cls))
+        to_pick = {} if bounding_box is not None else faces_to_pick(pictures, detections)  # a box is no number
+        shown = {**host.ui.PreviewImage(preview, cls=cls).as_dict(), **to_pick}
+        return io.NodeOutput(tuple(people), preview, _report(found), ui=shown)
 
 
 class ExpressionReference(io.ComfyNode):
@@ -251,8 +265,8 @@ class ExpressionReference(io.ComfyNode):
             inputs=[
                 sockets.EXPRESSION_ENCODER.Input("expression_encoder", tooltip="From Load Expression Encoder."),
                 io.Image.Input("image", tooltip="A face with the wanted expression, or a batch of them."),
-                _detector_input(),
-                *_choice_inputs(),
+                detector_input(),
+                *choice_inputs(),
                 io.Float.Input(
                     "strength",
                     default=1.0,
@@ -280,7 +294,7 @@ class ExpressionReference(io.ComfyNode):
         bounding_box=None,
     ) -> io.NodeOutput:
         pictures = sockets.pictures(image)
-        found = _chosen(pictures, detector, order, index, faces, face_landmarks, bounding_box)
+        found = chosen_faces(pictures, detector, order, index, faces, face_landmarks, bounding_box)
         located, _ = fill_missing(found, "error")
         crops = [align_expression(rgb, item.face.points) for rgb, item in zip(pictures, located, strict=True)]
         v_exp = expression_features(crops, expression_encoder, host.progress(len(crops)))

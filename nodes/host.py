@@ -1,7 +1,7 @@
 """What the pack asks of ComfyUI: its node API, folders, devices, progress and text encoder.
 
-Only this file and host_training.py name ComfyUI. Written against ComfyUI 0.9.2 to 0.33.0; what differs between them is
-dealt with here. Fulfils f2d_core/ports.py.
+Only this file and the others named host_*.py name ComfyUI. Written against ComfyUI 0.9.2 to 0.33.0; what differs
+between them is dealt with here. Fulfils f2d_core/ports.py.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING
 
 import comfy.model_management as devices
 import comfy.model_patcher
+import comfy.model_sampling
 import comfy.ops
+import comfy.samplers
 import comfy.utils
 import folder_paths
 import torch
@@ -27,7 +29,7 @@ from comfy_api.latest import ui as ui  # handed on to the nodes
 
 from ..f2d_core.catalogue import PUBLISHED
 from ..f2d_core.chunks import Slot, Word
-from ..f2d_core.errors import MismatchError, WeightsError
+from ..f2d_core.errors import MismatchError, SettingsError, WeightsError
 from ..f2d_core.prompt import (
     Person,
     check_encoder,
@@ -47,7 +49,12 @@ log = logging.getLogger("face2diffusion")
 FOLDER = "face2diffusion"
 IDENTITIES = "identities"
 _NEWER_KEYWORDS = ("advanced", "search_aliases")  # of inputs since 0.10, of schemas since 0.11: only for show
+_TEXT_ENCODERS = ("checkpoints", "text_encoders")  # folders of files that have one
 _WEIGHT_ENDINGS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
+REPLACES_NODES = hasattr(io, "NodeReplace")  # since 0.14
+# Where one range of steps ends: this part of the way (in the logarithm of the noise level) before the next step; and
+# how often the model's time is halved to find that place.
+_BEFORE_NEXT, _HALVINGS = 0.1, 40
 
 
 # --- node API ---
@@ -62,6 +69,20 @@ def newer(make: Callable, *args, **kwargs):
 def schema(**kwargs) -> io.Schema:
     """A node's schema in our category."""
     return newer(io.Schema, category="face2diffusion", **kwargs)
+
+
+async def replace_node(old: str, node: type[io.ComfyNode]) -> None:
+    """Have the host put `node` in the place of the node `old`, inputs and outputs as they are. Needs REPLACES_NODES.
+
+    It takes every input out of the old node: one that is not there is a KeyError, so `node` may have no optional ones.
+    """
+    from comfy_api.latest import ComfyAPI
+
+    schema = node.GET_SCHEMA()
+    inputs = [{"new_id": item.id, "old_id": item.id} for item in schema.inputs]
+    outputs = [{"new_idx": place, "old_idx": place} for place in range(len(schema.outputs))]
+    widgets = [item.id for item in schema.inputs if isinstance(item, io.WidgetInput)]
+    await ComfyAPI().node_replacement.register(io.NodeReplace(schema.node_id, old, widgets, inputs, outputs))
 
 
 def progress(total: int) -> Callable[[int, int], None]:
@@ -124,6 +145,11 @@ def identities_folder() -> Path:
     return model_folders()[0] / IDENTITIES
 
 
+def identities_folders() -> list[Path]:
+    """All places of identities; new ones go into the first."""
+    return [folder / IDENTITIES for folder in model_folders()]
+
+
 def find_identity(name: str | None) -> Path | None:
     return None if name is None else find_file(f"{IDENTITIES}/{name}")
 
@@ -138,8 +164,37 @@ def identity_message(name: str | None) -> str | None:
     )
 
 
+def temporary_folder() -> Path:
+    """Emptied when the host starts; the page may read it."""
+    return Path(folder_paths.get_temp_directory())
+
+
 def embeddings_folder() -> Path:
     return Path(folder_paths.get_folder_paths("embeddings")[0])
+
+
+def text_encoder_files() -> list[str]:
+    """Files that may hold a text encoder, with the kind of folder in front."""
+    return [f"{kind}/{name}" for kind in _TEXT_ENCODERS for name in folder_paths.get_filename_list(kind)]
+
+
+def find_text_encoder(name: str) -> Path | None:
+    """One of text_encoder_files; None where it is not there (the host confines the name)."""
+    kind, _, file = name.partition("/")
+    found = folder_paths.get_full_path(kind, file) if kind in _TEXT_ENCODERS and file else None
+    return None if found is None else Path(found)
+
+
+def versions() -> list[str]:
+    """Of the host, for reports."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    from comfyui_version import __version__
+
+    try:
+        return [f"ComfyUI {__version__}, frontend {version('comfyui-frontend-package')}"]
+    except PackageNotFoundError:
+        return [f"ComfyUI {__version__}"]
 
 
 # --- devices ---
@@ -165,9 +220,9 @@ def managed(module: torch.nn.Module) -> Callable[..., torch.Tensor]:
     patcher = patcher_class(module, load_device=device, offload_device=devices.text_encoder_offload_device())
     network = pack_for_cpu(module) if devices.is_device_cpu(device) else module
 
-    def run(*inputs: torch.Tensor | None) -> torch.Tensor:
+    def run(*inputs: torch.Tensor | str | None) -> torch.Tensor:
         devices.load_model_gpu(patcher)
-        on_device = [None if tensor is None else tensor.to(patcher.load_device) for tensor in inputs]
+        on_device = [value.to(patcher.load_device) if torch.is_tensor(value) else value for value in inputs]
         with torch.inference_mode(), _full_precision():
             return network(*on_device).to("cpu", torch.float32)
 
@@ -377,3 +432,76 @@ def batch_conditioning(conditionings: Sequence[list]) -> list:
             extra["pooled_output"] = torch.cat([other["pooled_output"] for _, other in entries])
         batch.append([cond, extra])
     return batch
+
+
+def encode_text(clip, text: str) -> list:
+    """CONDITIONING of a plain prompt, or one with people whom the CLIP already knows."""
+    return clip.encode_from_tokens_scheduled(clip.tokenize(text))
+
+
+def during(conditioning: list, start: float, end: float) -> list:
+    """The same CONDITIONING for a part of model time, from 0 (noise) to 1; the one given is not changed."""
+    return [[cond, {**extra, "start_percent": start, "end_percent": end}] for cond, extra in conditioning]
+
+
+def masked(conditioning: list, mask: torch.Tensor) -> list:
+    """The same CONDITIONING for a part of the picture; mask: (h, w), 0..1. The one given is not changed."""
+    values = {"mask": mask[None], "mask_strength": 1.0, "set_area_to_bounds": False}
+    return [[cond, {**extra, **values}] for cond, extra in conditioning]
+
+
+# --- steps of the sampler ---
+
+
+def schedulers() -> list[str]:
+    """The schedulers that KSampler offers, those of other packs included."""
+    return list(comfy.samplers.KSampler.SCHEDULERS)
+
+
+class Steps:
+    """The steps of a sampler, and where in the model's time each of them is.
+
+    sigmas: what the sampler gets, the last one being where it ends; without it those of KSampler for this scheduler,
+    count and denoise. model: whose noise schedule it is; without it SD 1.x's own. A sampler's look-ahead inside a step
+    (heun, dpm_2 and others) belongs to the step, except where it looks at the very beginning of the next.
+    """
+
+    def __init__(self, model, sigmas: torch.Tensor | None, scheduler: str, count: int, denoise: float = 1.0):
+        default = comfy.model_sampling.ModelSamplingDiscrete
+        self._schedule = default() if model is None else model.get_model_object("model_sampling")
+        if sigmas is None:
+            whole = count if denoise > 0.9999 else int(count / denoise)  # as KSampler
+            sigmas = comfy.samplers.calculate_sigmas(self._schedule, scheduler, whole)
+            sigmas = sigmas if whole == count else sigmas[-(count + 1) :]
+        self.sigmas = [float(sigma) for sigma in sigmas][:-1]
+        if not self.sigmas:
+            raise SettingsError("The sigmas hold no step: expected at least two, where the first step begins and ends.")
+
+    def __len__(self) -> int:
+        return len(self.sigmas)
+
+    def percent(self, count: int) -> float:
+        """Where in model time the first `count` steps end, 0 to 1, for `during`. Raises SettingsError.
+
+        Just before the next step: nearer to it than any look-ahead of the step before.
+        """
+        if count <= 0:
+            return 0.0
+        if count >= len(self):
+            return 1.0
+        before, after = self.sigmas[count - 1], self.sigmas[count]
+        wanted = before**_BEFORE_NEXT * after ** (1 - _BEFORE_NEXT)
+        low, high = 0.0, 1.0
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            if self._schedule.percent_to_sigma(middle) > wanted:
+                low = middle
+            else:
+                high = middle
+        if not after < self._schedule.percent_to_sigma(high) < before:
+            raise SettingsError(
+                f"Steps {count} and {count + 1} of the sampler have the noise levels {before:.4g} and {after:.4g}, "
+                "between which this model's time has no place. Connect the model that is sampled to model, or use "
+                "another scheduler."
+            )
+        return high

@@ -265,14 +265,19 @@ class TrainableTextEncoder(host.ClipTextEncoder):
         self._cancellation = cancellation
         self._templates: dict[tuple[str, str, int], tuple[list[list], list[Slot]]] = {}
 
-    def encode_words(self, template: str, marker: str, words: torch.Tensor, injection: str) -> torch.Tensor:
+    def encode_words(
+        self, template: str | Sequence[str], marker: str, words: torch.Tensor, injection: str
+    ) -> torch.Tensor:
         """words: (B, k, width) -> (B, 77 n, width) fp32, differentiable. See the protocol."""
-        count = words.shape[1]
-        chunks, slots = self._template(template, marker, count)
-        vectors = words[:, [slot.word.index for slot in slots]]
+        templates = [template] * len(words) if isinstance(template, str) else template
+        read = [self._template(text, marker, words.shape[1]) for text in templates]
+        _require_equally_long(templates, [len(chunks) for chunks, _ in read])
+        places = [(row, slot) for row, (_, slots) in enumerate(read) for slot in slots]
+        vectors = words[[row for row, _ in places], [slot.word.index for _, slot in places]]
         if injection == INJECTION_SUM:
-            vectors = vectors - self._positions.to(words)[[slot.position for slot in slots]]
-        return self._encode([_filled(chunks, slots, row) for row in vectors])
+            vectors = vectors - self._positions.to(words)[[slot.position for _, slot in places]]
+        own = vectors.split([len(slots) for _, slots in read])
+        return self._encode([_filled(*entry, rows) for entry, rows in zip(read, own, strict=True)])
 
     def encode_text(self, text: str) -> torch.Tensor:
         """(1, 77 n, width) fp32."""
@@ -314,6 +319,15 @@ class TrainableTextEncoder(host.ClipTextEncoder):
         encoder, chunks = getattr(model, self._attribute), [chunk for prompt in prompts for chunk in prompt]
         hidden = self._cancellation.finish(encoder, chunks)[0]
         return hidden.reshape(len(prompts), -1, self.width)
+
+
+def _require_equally_long(templates: Sequence[str], chunks: Sequence[int]) -> None:
+    if len(set(chunks)) > 1:
+        text = templates[max(range(len(chunks)), key=lambda i: chunks[i])]
+        raise PromptError(
+            f'The training prompt "{text:.80}" has {max(chunks)} chunks of tokens and another one {min(chunks)}: '
+            "expected all of one run to have as many. Shorten it."
+        )
 
 
 def _filled(chunks: list[list], slots: Sequence[Slot], vectors: torch.Tensor) -> list[list]:
@@ -379,6 +393,11 @@ class LatentCodec:
                 "Use the VAE of an SD 1.x or SD 2.x checkpoint."
             )
         self._vae, self._after = vae, after
+
+    @property
+    def reduction(self) -> int:
+        """px per latent."""
+        return self._vae.spacial_compression_encode()
 
     @property
     def sha256(self) -> str:

@@ -13,7 +13,7 @@ MORE_PEOPLE = (2, 3, 4)
 _STRENGTH = "How strongly this person is meant: 0 is the class word (a person), 1 the person, above 1 exaggerates."
 
 
-def _people_inputs() -> list:
+def people_inputs() -> list:
     inputs = [
         sockets.SSTAR.Input("s_star", tooltip="The person, from Encode Face → S* or Load S*."),
         _strength("strength"),
@@ -55,7 +55,7 @@ class Inject(io.ComfyNode):
                     default="a photo of S*",
                     tooltip="The prompt. Weights such as (S*:1.2), several people and long prompts work.",
                 ),
-                *_people_inputs(),
+                *people_inputs(),
             ],
             outputs=[io.Conditioning.Output("conditioning"), io.String.Output("report")],
         )
@@ -96,7 +96,7 @@ class ApplyToClip(io.ComfyNode):
                 " marker are not affected."
             ),
             search_aliases=["face2diffusion", "clip", "S*", "prompt control"],
-            inputs=[io.Clip.Input("clip", tooltip="The text encoder of your checkpoint (SD 1.x)."), *_people_inputs()],
+            inputs=[io.Clip.Input("clip", tooltip="The text encoder of your checkpoint (SD 1.x)."), *people_inputs()],
             outputs=[io.Clip.Output("clip_with_people")],
         )
 

@@ -2,7 +2,8 @@
 
 What travels: F2D_MSID, F2D_MAPPING, F2D_EXPRESSION_ENCODER: f2d_core.networks.Network. F2D_FACES: FoundFaces.
 F2D_EXPRESSION: f2d_core.encode.Expression. F2D_SSTAR: a tuple of f2d_core.s_star.SStar, one per picture of a batch.
-F2D_DATASET: f2d_core.data.cache.Cache.
+F2D_DATASET: f2d_core.data.cache.Cache. F2D_TRIPLETS: f2d_core.data.cache.Triplets.
+F2D_JUDGES: f2d_core.evaluate.judges.Judges.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ EXPRESSION = io.Custom("F2D_EXPRESSION")
 FACES = io.Custom("F2D_FACES")
 SSTAR = io.Custom("F2D_SSTAR")
 DATASET = io.Custom("F2D_DATASET")
+TRIPLETS = io.Custom("F2D_TRIPLETS")
+JUDGES = io.Custom("F2D_JUDGES")
 # Core's own types, as plain sockets: the first exists only in newer hosts, the second would bring widgets.
 FACE_LANDMARKS = io.Custom("FACE_LANDMARKS")
 BOUNDING_BOX = io.Custom("BOUNDING_BOX")

@@ -8,6 +8,8 @@ from ..f2d_core.constants import (
     DEFAULT_CLASS_WORD,
     DEFAULT_TEMPLATE,
     INJECTIONS,
+    L2_KINDS,
+    L2_NORM,
     MASK_EDGES,
     PRECISIONS,
     VARIANTS,
@@ -68,6 +70,10 @@ class TrainMapping(io.ComfyNode):
         gradient_checkpointing,
         vae=None,
         start_from=None,
+        triplets=None,
+        aug_ratio=0.0,
+        l2=0.0,
+        l2_kind=L2_NORM,
     ) -> io.NodeOutput:
         from . import training  # not at the start of ComfyUI: most people never train
 
@@ -81,6 +87,9 @@ class TrainMapping(io.ComfyNode):
             expression_drop=expression_drop,
             mask_edge=mask_edge,
             start_from="" if start_from is None else str(start_from.path),
+            aug_ratio=aug_ratio,
+            l2=l2,
+            l2_kind=l2_kind,
             learning_rate=learning_rate,
             batch=batch,
             steps=steps,
@@ -93,7 +102,7 @@ class TrainMapping(io.ComfyNode):
             preview_every=preview_every,
             preview_faces=preview_faces,
         )
-        return training.train_mapping(model, clip, vae, dataset, config, run_name, cls.hidden.unique_id)
+        return training.train_mapping(model, clip, vae, dataset, triplets, config, run_name, cls.hidden.unique_id)
 
 
 def _model_inputs() -> list:
@@ -252,5 +261,43 @@ def _further_inputs() -> list:
             "start_from",
             optional=True,
             tooltip="A mapping to train further, from Load Mapping Network. Set its injection.",
+        ),
+        *_dreamidentity_inputs(),
+    ]
+
+
+def _dreamidentity_inputs() -> list:
+    return [
+        sockets.TRIPLETS.Input(
+            "triplets",
+            optional=True,
+            tooltip="From Prepare Editing Triplets: people in other scenes and styles, learnt beside the photos.",
+        ),
+        io.Float.Input(
+            "aug_ratio",
+            default=0.0,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            optional=True,
+            tooltip="Which part of the samples are triplets. 0: photos and triplets are one set, each as likely.",
+        ),
+        io.Float.Input(
+            "l2",
+            default=0.0,
+            min=0.0,
+            max=1.0,
+            step=1e-5,
+            optional=True,
+            tooltip="Weight of DreamIdentity's penalty on long word vectors. DreamIdentity's: 0.0001. 0: none.",
+        ),
+        host.newer(
+            io.Combo.Input,
+            "l2_kind",
+            advanced=True,
+            options=list(L2_KINDS),
+            default=L2_NORM,
+            optional=True,
+            tooltip="norm: the length of each word, as the paper prints it. squared: its square.",
         ),
     ]

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from ..f2d_core.duration import duration
 from ..f2d_core.errors import WeightsError
 from ..f2d_core.files import fresh_path, write_atomically
 from ..f2d_core.image import read_image
@@ -20,12 +21,16 @@ from .host import io
 ENDING = ".safetensors"
 EVENT = "f2d.train"
 SECONDS_BETWEEN_EVENTS = 0.5
+_PARTS = {"foreground": "face", "background": "rest", "edited": "edited"}  # figures of a step, as the line calls them
+_SHOWN = ("step", "loss", *_PARTS)  # what an event tells of a step
 
 
-def train_mapping(model, clip, vae, dataset, config: TrainConfig, run_name: str, node_id: str | None) -> io.NodeOutput:
+def train_mapping(
+    model, clip, vae, dataset, triplets, config: TrainConfig, run_name: str, node_id: str | None
+) -> io.NodeOutput:
     """Begin the run of that name or go on with it; file, mapping, loss, preview."""
     folder = run_folder(host_training.work_folder("runs"), run_name)
-    return _outputs(_train(model, clip, vae, dataset, config, folder, node_id))
+    return _outputs(_train(model, clip, vae, (dataset, triplets), config, folder, node_id))
 
 
 def _outputs(result: TrainResult) -> io.NodeOutput:
@@ -41,8 +46,9 @@ def _outputs(result: TrainResult) -> io.NodeOutput:
     return io.NodeOutput(file, host.load(file, "mapping"), {"loss": losses}, preview, ui=shown)
 
 
-def _train(model, clip, vae, dataset, config: TrainConfig, folder: Path, node_id: str | None) -> TrainResult:
-    """All steps, or the host's interruption once everything is saved."""
+def _train(model, clip, vae, data: tuple, config: TrainConfig, folder: Path, node_id: str | None) -> TrainResult:
+    """All steps, or the host's interruption once everything is saved. data: photos, and triplets or None."""
+    dataset, triplets = data
     watch = _Watch(folder.name, node_id, config.steps)
     with host_training.training_models(model, clip, config.precision, config.gradient_checkpointing) as models:
         result = train(
@@ -53,6 +59,7 @@ def _train(model, clip, vae, dataset, config: TrainConfig, folder: Path, node_id
             progress=watch.progress,
             should_stop=models.cancellation,
             on_preview=watch.preview,
+            triplets=triplets,
         )
     if not result.finished:
         models.cancellation.raise_if_requested()
@@ -82,10 +89,12 @@ class _Watch:
 
 
 def _line(report: Report) -> str:
-    result = report.result
+    result, figures = report.result, report.result.figures
+    # A step without photos or without triplets does not have all of them.
+    parts = ", ".join(f"{word} {figures[name]:.4f}" for name, word in _PARTS.items() if name in figures)
     return (
-        f"step {result.step} of {report.steps}: loss {result.loss:.4f} (face {result.foreground:.4f}, rest"
-        f" {result.background:.4f}), {report.images_per_s:.1f} photos/s, {_duration(report.seconds_left)} left"
+        f"step {result.step} of {report.steps}: loss {result.loss:.4f} ({parts}),"
+        f" {report.images_per_s:.1f} photos/s, {duration(report.seconds_left)} left"
     )
 
 
@@ -93,16 +102,11 @@ def _facts(report: Report, run: str) -> dict:
     return {
         "run": run,
         "steps": report.steps,
-        **{name: getattr(report.result, name) for name in ("step", "loss", "foreground", "background")},
+        **{name: value for name, value in report.result.row().items() if name in _SHOWN},
         "images_per_s": report.images_per_s,
         "seconds_left": report.seconds_left,
         "validation": None if report.validation is None else dict(report.validation),
     }
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 1 else f"{seconds:.0f} s"
 
 
 def _publish(mapping: Path, stem: str) -> str:

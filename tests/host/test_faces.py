@@ -292,3 +292,10 @@ def test_a_small_face_is_found_by_looking_closer_in_the_box(host, networks, phot
     (person,), _, report = encode(host, networks, scene, bounding_box=box)
     alone = encode(host, networks, photos[0])[0][0]
     assert torch.cosine_similarity(person.v_id, alone.v_id, dim=0) > 0.9, report
+
+
+@pytest.mark.parametrize("node", ["F2DEncodeFace", "F2DExpressionReference"])
+def test_the_frontend_draws_no_box_of_its_own(host, node):
+    """It would for this type, and send a box with every prompt, unless the input is said to be a socket."""
+    _, options = host.mappings[node].INPUT_TYPES()["optional"]["bounding_box"]
+    assert options["forceInput"] is True

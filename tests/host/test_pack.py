@@ -21,15 +21,29 @@ DISPLAY_NAMES = {
     "F2DSaveSStar": "Save S*",
     "F2DLoadSStar": "Load S*",
     "F2DExportEmbedding": "Export S* as Embedding",
+    "F2DBlend": "Blend S*",
+    "F2DAverageFaces": "Average Faces",
+    "F2DExpressionSweep": "Expression Sweep",
+    "F2DDelayedSubject": "Delayed Subject Conditioning",
+    "F2DSchedule": "S* Schedule",
+    "F2DRegions": "Region per Person",
     "F2DPrepareDataset": "Prepare Face Dataset",
+    "F2DAugment": "Make Editing Triplets",
+    "F2DPrepareTriplets": "Prepare Editing Triplets",
     "F2DTrainMapping": "Train Mapping Network",
+    "F2DLoadJudges": "Load Likeness Models",
+    "F2DLikeness": "Likeness",
+    "F2DBestOfN": "Best of N",
+    "F2DFaceReport": "Face Report",
+    "F2DDoctor": "Doctor",
 }
 OWN_SOCKETS = {
     *("F2D_MSID", "F2D_MAPPING", "F2D_EXPRESSION_ENCODER", "F2D_EXPRESSION", "F2D_FACES", "F2D_SSTAR"),
-    "F2D_DATASET",
+    *("F2D_DATASET", "F2D_TRIPLETS", "F2D_JUDGES"),
 }
 CORE_SOCKETS = {
     *("IMAGE", "MODEL", "CLIP", "VAE", "CONDITIONING", "FACE_LANDMARKS", "BOUNDING_BOX", "LOSS_MAP"),
+    *("MASK", "SIGMAS", "CLIP_VISION"),
     *("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"),
 }
 # What saved workflows rely on: written down once and only ever added to (see test_interface_is_frozen).
@@ -107,16 +121,25 @@ def test_help_page_names_every_input_and_output(schema):
 
 
 def test_interface_is_frozen(schema):
-    """Inputs and outputs that a saved workflow may use keep their name, type and place; new ones go after them.
+    """What a saved workflow may use of a node keeps its name, type, place and default; new ones go after them.
 
-    After adding an input or a node, add it to tests/support/interface.json as well.
+    After adding an input or a node, add it to tests/support/interface.json as well. A row of an input: name, type,
+    required or optional, and the default where it has one.
     """
     frozen = INTERFACE[schema.node_id]
-    inputs = [[item.id, item.get_io_type(), "optional" if item.optional else "required"] for item in schema.inputs]
+    inputs = [
+        [item.id, item.get_io_type(), "optional" if item.optional else "required", *_default(item)]
+        for item in schema.inputs
+    ]
     outputs = [[item.id, item.get_io_type()] for item in schema.outputs]
 
     assert inputs == frozen["inputs"]
     assert outputs == frozen["outputs"]
+
+
+def _default(item):
+    default = getattr(item, "default", None)
+    return [] if default is None else [default]
 
 
 def test_every_frozen_node_is_still_there(host):

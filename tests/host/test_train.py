@@ -1,7 +1,9 @@
 """Train Mapping Network in process: runs that stop, continue, refuse, and leave a mapping that loads."""
 
+import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -177,3 +179,71 @@ def test_events_tell_figures_and_a_line(host, run, monkeypatch):
     assert told["run"] == "heard" and told["node"] == "1" and (told["step"], told["steps"]) == (1, 1)
     assert told["loss"] > 0 and told["validation"] is None
     assert any(event == "text" and text.startswith("step 1 of 1: loss ") for event, text, _ in heard)
+
+
+# --- DreamIdentity ---
+
+
+@pytest.fixture(scope="module")
+def arcface(host):
+    """A plain ArcFace encoder, loaded by the node."""
+    testing = host.pack_module("f2d_core.testing")
+    state = testing.tiny_msid_state_dict(dataclasses.replace(testing.TINY_MSID, levels=(3,)))
+    write = host.pack_module("f2d_core.weights").write_safetensors
+    write(host.base / "models" / "face2diffusion" / "arcface.safetensors", state, {})
+    return host.run("F2DLoadMSIDEncoder", file="arcface.safetensors")[0]
+
+
+class Triplets(Data):
+    """Five edited pictures of noise with two prompts (ports.TripletData)."""
+
+    fingerprint, prompts = "edited noise", ("S* as a chef", "Oil painting style, S* face")
+
+    def batch(self, indices, flips):
+        samples = super().batch(indices, flips)
+        return dataclasses.replace(samples, prompts=tuple(self.prompts[i % 2] for i in indices))
+
+
+@pytest.fixture
+def dreamidentity(host, arcface):
+    """(photos, triplets) with features of that encoder."""
+    samples, made = host.pack_module("f2d_core.data.samples").Samples, []
+    for kind in (Data, Triplets):
+        data = kind(samples, expression_width=0)
+        data._values["v_id"] = torch.randn(5, 320, generator=torch.Generator().manual_seed(1))
+        data.facts = {"msid_sha256": arcface.sha256, "features": "dreamidentity"}
+        made.append(data)
+    return made
+
+
+@pytest.mark.parametrize("words", [1, 2, 3])
+def test_any_number_of_words_from_training_to_s_star(host, run, run_node, arcface, dreamidentity, words):
+    photos, triplets = dreamidentity
+    settings = {"method": "reconstruction", "l2": 1e-4, "aug_ratio": 0.5, "batch": 2, "steps": 2}
+    name = f"words {words}"
+    file, mapping, *_ = run(name, dataset=photos, triplets=triplets, start_from=None, words=words, **settings)
+    assert mapping.facts["method"] == mapping.facts["features"] == "dreamidentity"
+    assert all(row["edited"] > 0 for row in rows(host, name))
+    points = np.zeros((478, 2), np.float32)
+    points[[468, 473, 1, 61, 291]] = [(40, 45), (70, 44), (55, 60), (43, 80), (68, 79)]
+    mesh = {"bbox_xyxy": np.array([35, 40, 75, 85]), "landmarks_xy": points, "score": 0.9}
+    picture = torch.rand(1, 120, 120, 3, generator=torch.Generator().manual_seed(2))
+    faces = {"frames": [[mesh]], "image_size": (120, 120)}
+    ((person,), *_) = run_node("F2DEncodeFace", msid=arcface, mapping=mapping, image=picture, face_landmarks=faces)
+    assert (person.vectors.shape, person.features, person.v_id.shape) == ((words, 768), "dreamidentity", (320,))
+    again = run_node("F2DLoadMapping", file=file)[0]
+    assert torch.equal(again.run(person.v_id[None], None)[0], person.vectors)
+
+
+def test_the_managed_encoder_gives_dreamidentitys_features(host, arcface):
+    faces = torch.rand(2, 3, 112, 112, generator=torch.Generator().manual_seed(3)) * 2 - 1
+    with torch.inference_mode():
+        plain = arcface.module(faces, "dreamidentity")
+    found = arcface.run(faces, "dreamidentity")
+    assert found.shape == (2, 320) and torch.allclose(found, plain, atol=1e-5)
+    assert torch.equal(arcface.run(faces), arcface.run(faces, "msid")) and arcface.run(faces).shape == (2, 64)
+
+
+def test_triplets_of_another_encoder_are_refused(host, run, dreamidentity, data):
+    with pytest.raises(host.pack_module("f2d_core.errors").MismatchError, match="another kind of features"):
+        run("mixed up", dataset=data, triplets=dreamidentity[1], start_from=None)

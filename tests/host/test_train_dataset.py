@@ -1,4 +1,6 @@
-"""Prepare Face Dataset in process: what comes out, going on, and what is refused before any work."""
+"""Prepare Face Dataset and Prepare Editing Triplets in process: what comes out, going on, what is refused."""
+
+import json
 
 import numpy as np
 import pytest
@@ -99,3 +101,59 @@ def test_a_new_photo_makes_the_node_run_again(host, folders, tmp_path):
     one = seen()
     (tmp_path / "b.png").write_bytes(b"2")
     assert one != seen() and seen() == seen()
+
+
+# --- editing triplets ---
+
+POINTS = [[40, 45], [70, 44], [55, 60], [43, 80], [68, 79]]
+
+
+@pytest.fixture(scope="module")
+def editing(host):
+    """Two triplets where "Make Editing Triplets" leaves its own, with points, so that nothing is detected."""
+    folder = host.base / "output" / "face2diffusion" / "editing" / "celebrities"
+    entries = []
+    for i in range(2):
+        for name in ("faces", "edited"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            pixels = np.random.RandomState(i).randint(0, 256, (120, 120, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+        entries.append(
+            {"face": f"faces/{i}.png", "image": f"edited/{i}.png", "prompt": "S* as a chef", "points": POINTS}
+        )
+    (folder / "kept.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+def test_triplets_are_prepared_by_path_or_by_the_name_they_were_made_under(
+    host, run_node, editing, networks, small_models, by_name
+):
+    folder = editing.name if by_name else str(editing)
+    inputs = {"folder": folder, "name": f"by name {by_name}", "vae": small_models[2], "msid": networks[0], "size": 64}
+    triplets, sheet, report = run_node("F2DPrepareTriplets", **inputs)
+    assert len(triplets) == 2 and report.startswith("2 triplets prepared, 0 rejected")
+    samples = triplets.batch([0, 1], [True, False])
+    assert samples.prompts == ("S* as a chef",) * 2 and samples.v_id.shape == (2, 256)
+    assert samples.latent_mean.shape == (2, 4, 8, 8) and samples.latent_mean.abs().max() > 0.01
+    assert triplets.folder.parent == host.base / "output" / "face2diffusion" / "triplets"
+    assert sheet.shape[3] == 3 and np.ptp(sheet.numpy()) > 0.5
+
+
+def test_what_cannot_be_done_with_triplets_is_said(host, run_node, networks, small_models):
+    errors, inputs = host.pack_module("f2d_core.errors"), {"vae": small_models[2], "msid": networks[0], "size": 64}
+    with pytest.raises(errors.ImageError, match="kept.jsonl cannot be read"):
+        run_node("F2DPrepareTriplets", folder="not there", name="wrong", **inputs)
+    with pytest.raises(errors.SettingsError, match="cannot be a file name"):
+        run_node("F2DPrepareTriplets", folder="celebrities", name="../out", **inputs)
+
+
+def test_new_triplets_make_the_node_run_again(host, editing):
+    seen = host.mappings["F2DPrepareTriplets"].fingerprint_inputs
+    before = seen(folder=str(editing), name="x", size=64)
+    assert len(before) == 2 and seen(folder="celebrities") == before
+    assert seen(folder="nowhere") is None and seen(folder=None) is None  # which execute says; connected
+    text = (editing / "kept.jsonl").read_text(encoding="utf-8")
+    (editing / "kept.jsonl").write_text(text.replace("chef", "nurse"), encoding="utf-8")
+    assert seen(folder=str(editing)) != before
+    (editing / "kept.jsonl").write_text(text, encoding="utf-8")

@@ -274,6 +274,32 @@ def test_a_template_with_weights_or_without_its_marker_is_refused(training, host
             models.text_encoder.encode_words(template, "S*", words, "token")
 
 
+@pytest.mark.parametrize("injection", ["token", "sum"])
+def test_every_row_may_have_a_template_of_its_own(training, model, clip, words, injection):
+    templates, batch = ["S* as a chef", TEMPLATE, "S* and S*"], torch.cat([words, words * 0.5, -words])
+    with torch.inference_mode(), training.training_models(model, clip()) as models:
+        leaf = batch.clone().requires_grad_()
+        together = models.text_encoder.encode_words(templates, "S*", leaf, injection)
+        together.square().sum().backward()
+        for i, template in enumerate(templates):
+            own = batch[i, None].clone().requires_grad_()
+            alone = models.text_encoder.encode_words(template, "S*", own, injection)
+            alone.square().sum().backward()
+            assert torch.allclose(together[i], alone[0], atol=1e-5)
+            assert torch.allclose(leaf.grad[i], own.grad[0], rtol=1e-3, atol=1e-3)
+
+
+def test_templates_of_unlike_length_are_refused(training, host, model, clip, words):
+    with pytest.raises(host.pack_module("f2d_core.errors").PromptError, match="2 chunks of tokens and another one 1"):
+        with training.training_models(model, clip()) as models:
+            long = "x " * 80 + "S*"
+            models.text_encoder.encode_words([TEMPLATE, long], "S*", words.expand(2, -1, -1), "token")
+
+
+def test_a_latent_covers_as_many_pixels_as_the_vae_says(training, vae):
+    assert training.LatentCodec(vae).reduction == 8
+
+
 def test_backward_works_for_a_template_over_two_chunks(training, model, clip):
     words = torch.full((2, 3, 768), 0.1, requires_grad=True)
     with torch.inference_mode(), training.training_models(model, clip()) as models:

@@ -58,10 +58,3 @@ def test_oldest_supported_release(start, face_to_image, picture):
     assert {node for node in old.object_info if node.startswith("F2D")} == set(INTERFACE)
     assert pixels.shape == (128, 128, 3)
     assert pixels.std() > 10
-
-
-def test_install_path_with_spaces_and_letters_beyond_ascii(expected, start, tmp_path, face_to_image, picture):
-    """A copy of the pack in an odd place; the other servers of this ring load it through a symlink."""
-    odd = start(base=tmp_path / "Büro, 2. Stock" / "肖像 base", link_pack=False)
-
-    assert np.array_equal(picture(odd, face_to_image(odd, B)), expected(B))

@@ -1,14 +1,17 @@
-"""workflows/train_mapping.json in a real server: prepared, begun, cancelled, continued, loaded, sampled with."""
+"""The workflows that train in a real server: prepared, begun, cancelled, continued, loaded, sampled with."""
 
 from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from f2d_core.testing import TINY_MSID, tiny_msid_state_dict
+from f2d_core.weights import write_safetensors
 from tests.support import base_directory, workflows
 
 PHOTO = "astronaut.png"
@@ -17,8 +20,8 @@ SECONDS = 120
 
 
 @pytest.fixture
-def graph(server, photos, yunet_file):
-    """The shipped graph, as small as it gets: two photos of 64 px with ready masks, one photo per step."""
+def people(server, photos):
+    """Two photos of one face, and ready masks, in the server's input folder."""
     people, masks = server.base / "input" / "people", server.base / "input" / "masks"
     for folder in (people, masks):
         folder.mkdir(exist_ok=True)
@@ -26,6 +29,11 @@ def graph(server, photos, yunet_file):
     for name, side in (("a.png", 512), ("b.png", 400)):
         portrait.resize((side, side)).save(people / name)
         Image.new("L", (side, side), 255).save(masks / name)
+
+
+@pytest.fixture
+def graph(server, people, yunet_file):
+    """The shipped graph, as small as it gets: two photos of 64 px with ready masks, one photo per step."""
     graph = workflows.to_api(
         workflows.load(base_directory.REPO / "workflows" / "train_mapping.json"), server.object_info
     )
@@ -85,3 +93,35 @@ def test_a_run_is_cancelled_continued_loaded_and_sampled_with(server, graph, fac
 
     assert np.array_equal(sample(server, face_to_image, picture), before)
     assert not np.array_equal(sample(server, face_to_image, picture, "served.safetensors"), before)
+
+
+@pytest.fixture
+def triplets(server, people):
+    """The two photos once more, as the face and as the edited picture of a triplet."""
+    folder = server.base / "input" / "celebrities"
+    for name in ("faces", "edited"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        Image.open(server.base / "input" / "people" / "b.png").save(folder / name / "0.png")
+    entry = {"face": "faces/0.png", "image": "edited/0.png", "prompt": "S* as an astronaut"}
+    (folder / "kept.jsonl").write_text(json.dumps(entry) + "\n", encoding="utf-8")
+    return folder.name
+
+
+def test_dreamidentity_is_prepared_trained_and_drawn_with(server, triplets, face_to_image, picture, yunet_file):
+    models = server.base / "models" / "face2diffusion"
+    write_safetensors(models / "arcface.safetensors", tiny_msid_state_dict(replace(TINY_MSID, levels=(3,))), {})
+    file = base_directory.REPO / "workflows" / "train_dreamidentity.json"
+    graph = workflows.to_api(workflows.load(file), server.object_info)
+    workflows.inputs_of(graph, "CheckpointLoaderSimple")["ckpt_name"] = base_directory.CHECKPOINT
+    workflows.inputs_of(graph, "F2DPrepareDataset").update(folder="people", masks="masks", size=64)
+    workflows.inputs_of(graph, "F2DPrepareTriplets").update(folder=triplets, size=64)
+    workflows.inputs_of(graph, "F2DTrainMapping").update(run_name="dreamt", steps=2, batch=2, preview_every=0)
+
+    shown = server.run(graph)
+
+    (sheet,) = shown[workflows.find(graph, "F2DPrepareTriplets")]["images"]
+    assert server.picture(sheet).std() > 10
+    drawn = face_to_image(server, PHOTO)
+    workflows.inputs_of(drawn, "F2DLoadMSIDEncoder")["file"] = "arcface.safetensors"
+    workflows.inputs_of(drawn, "F2DLoadMapping")["file"] = "dreamt.safetensors"
+    assert picture(server, drawn).std() > 1
