@@ -164,14 +164,18 @@ _ALLOWED = {
 
 
 def _all_encoded(pictures: Sequence[object], limit: int) -> list[bytes]:
-    """limit: bytes of the file. A pickle may name one picture any number of times, and copies of it fill the memory."""
-    found, size = [], 0
+    """limit: bytes of the file. A pickle may name one picture any number of times: it is kept once. Different pictures
+    cannot be larger than the file, unless they are made to fill the memory."""
+    found: dict[int, bytes] = {}
+    size = 0
     for picture in pictures:
-        found.append(_encoded(picture))
-        size += len(found[-1])
+        if id(picture) in found:
+            continue
+        found[id(picture)] = _encoded(picture)
+        size += len(found[id(picture)])
         if size > limit:
             raise ValueError(f"pictures of more than the file's {limit:,} bytes")
-    return found
+    return [found[id(picture)] for picture in pictures]
 
 
 def _encoded(picture: object) -> bytes:

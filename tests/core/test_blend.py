@@ -112,8 +112,9 @@ def test_blended_features_keep_the_length_that_a_plain_mean_loses(golden, golden
     from f2d_core.msid import build_msid
 
     faces = torch.from_numpy(np.load(golden / "msid.npz")["input"])
+    encoder = build_msid(golden_weights("msid"))
     with torch.inference_mode():
-        v_id = build_msid(golden_weights("msid"))(faces)
+        v_id = encoder(faces)
     lengths = torch.stack([part.norm(dim=1) for part in parts(v_id, "msid")])
     blended = mean_identity(v_id, [1 / len(v_id)] * len(v_id))
     blended_lengths = torch.stack([part.norm() for part in parts(blended[None], "msid")])

@@ -6,7 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from f2d_core.data.pairs import read_pairs
+from f2d_core.data.pairs import _all_encoded, read_pairs
 from f2d_core.errors import DataError
 from tests.support.identities import SIDE, encoded, faces
 
@@ -126,10 +126,18 @@ def test_a_bytearray_is_a_picture(tmp_path):
     assert list(found.pictures) == PICTURES
 
 
-def test_one_picture_named_many_times_is_refused(tmp_path):
-    picture = np.zeros(1 << 12, np.uint8)
-    with pytest.raises(DataError, match=r"more than the file's [\d,]+ bytes"):
-        read_pairs(write(tmp_path / "a.bin", ([picture] * 1000, [True] * 500)))
+def test_one_picture_named_many_times_is_kept_once(tmp_path):
+    picture = np.frombuffer(PICTURES[0], np.uint8)
+    found = read_pairs(write(tmp_path / "a.bin", ([picture] * 1000, [True] * 500)), SIDE).pictures
+
+    assert len(found) == 1000 and found[0] == PICTURES[0]
+    assert len({id(data) for data in found}) == 1
+
+
+def test_pictures_that_are_made_to_fill_the_memory_are_refused():
+    views = [np.frombuffer(b"x" * 100, np.uint8) for _ in range(4)]
+    with pytest.raises(ValueError, match="more than the file's 300 bytes"):
+        _all_encoded(views, 300)
 
 
 def test_missing_or_of_another_size(tmp_path):
