@@ -86,8 +86,7 @@ def open_page(browser, server) -> Callable[..., support.Page]:
         blocked: Sequence[str] = (),
     ) -> support.Page:
         page = support.Page(browser, running.url, vue, settings, blocked)
-        page.wait("return app.extensionManager.workflow?.activeWorkflow;")  # else a default one comes after clearing
-        page.evaluate("app.graph.clear();")
+        page.empty()
         pages.append(page)
         return page
 

@@ -156,7 +156,7 @@ def test_switched_off_it_is_gone(page):
 
 def test_nothing_of_it_is_saved_or_sent(page, server):
     made = page.build(NODES, LINKS)
-    saved = next(n for n in page.evaluate("return app.graph.serialize();")["nodes"] if n["id"] == made["encode"])
+    saved = next(n for n in page.evaluate("return app.graph.serialize();")["nodes"] if str(n["id"]) == str(made["encode"]))
 
     known = server.object_info["F2DEncodeFace"]["input"]
     assert saved["widgets_values"] == ["auto", "largest", 0, "error", "each", "S*", "", True]

@@ -113,6 +113,17 @@ class Page:
             "return window.app?.extensionManager && app.canvas?.graph && LiteGraph.registered_node_types.F2DInject;"
         )
 
+    def empty(self) -> None:
+        """An empty graph. The frontend brings the last workflow, or a default one, some time after it is up."""
+        self.wait("return app.extensionManager.workflow?.activeWorkflow;")
+        self.evaluate(
+            "for (let quiet = 0; quiet < 4; ) {"
+            "  quiet = app.graph.nodes.length ? 0 : quiet + 1;"
+            "  app.graph.clear();"
+            "  await new Promise((done) => setTimeout(done, 150));"
+            "}"
+        )
+
     def evaluate(self, code: str, argument: Any = None) -> Any:
         """Run the body of an async function in the page; `argument` is its one argument. What it returns, as JSON."""
         return self._browser.send("evaluate", code=code, argument=argument)

@@ -48,6 +48,8 @@ class Picker {
     const key = (pictures) => pictures.map((picture) => picture.image.filename).join();
     if (key(pictures) !== key(this.pictures)) this.page = 0;
     this.pictures = pictures;
+    // Nodes 2.0 asks a panel for its height once, when there was nothing to see.
+    this.element.style.minHeight = pictures.length ? `${PICTURE_PX}px` : "";
     this.draw();
     fit(this.node);
   }
