@@ -109,7 +109,9 @@ def test_pages_of_a_batch(page):
     assert page.count(FACES) == 2
 
 
-def test_detect_faces_chooses_for_the_nodes_behind_it(page):
+def test_detect_faces_chooses_for_the_nodes_behind_it(page, server):
+    server.bytes("/history", {"clear": True})  # in which Encode Face would find its own faces
+    server.bytes("/free", {"free_memory": True})
     nodes = {**NODES, **DETECT, "encode": ("F2DEncodeFace", 760, 20, {}), "second": ("F2DEncodeFace", 1180, 20, {})}
     del nodes["crop"]
     links = [("photo", 0, "detect", "image"), ("detect", 1, "shown", "images")]
@@ -156,7 +158,8 @@ def test_switched_off_it_is_gone(page):
 
 def test_nothing_of_it_is_saved_or_sent(page, server):
     made = page.build(NODES, LINKS)
-    saved = next(n for n in page.evaluate("return app.graph.serialize();")["nodes"] if str(n["id"]) == str(made["encode"]))
+    nodes = page.evaluate("return app.graph.serialize();")["nodes"]
+    (saved,) = [node for node in nodes if str(node["id"]) == str(made["encode"])]
 
     known = server.object_info["F2DEncodeFace"]["input"]
     assert saved["widgets_values"] == ["auto", "largest", 0, "error", "each", "S*", "", True]
