@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import renames
 from .augment import Augment
-from .creative import AverageFaces, BlendSStar, DelayedSubject, ExpressionSweep, Regions, Schedule
+from .creative import AverageFaces, BlendSStar, ExpressionSweep, Regions
 from .dataset import PrepareDataset, PrepareTriplets
 from .doctor import Doctor
 from .evaluate import BestOfN, FaceReport, Likeness, LoadJudges
@@ -14,6 +14,7 @@ from .identity import ExportEmbedding, LoadSStar, SaveSStar
 from .load import LoadExpressionEncoder, LoadMapping, LoadMSIDEncoder
 from .prompt import ApplyToClip, Inject
 from .routes import register as register_routes
+from .steps import DelayedSubject, Schedule
 from .train import TrainMapping
 
 NODES = [

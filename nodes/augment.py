@@ -6,9 +6,9 @@ from ..f2d_core.augment.settings import CROPS, FFHQ
 from ..f2d_core.augment.texts import EXAMPLE_NAMES, FACE_PROMPT
 from ..f2d_core.constants import DDIM, DEFAULT_CLASS_WORD, SAMPLERS
 from ..f2d_core.detect import DEFAULT_THRESHOLD
-from ..f2d_core.detectors import DETECTORS
 from ..f2d_core.evaluate.prompts import DREAMIDENTITY_PROMPTS
 from . import host, sockets
+from .face import any_detector_input
 from .host import io
 
 
@@ -141,13 +141,7 @@ def _amount_inputs() -> list:
             step=0.01,
             tooltip="The part of each prompt's pictures that is kept. May be changed later: no picture is made anew.",
         ),
-        io.Combo.Input(
-            "detector",
-            options=["auto", *DETECTORS],
-            default="auto",
-            tooltip="What finds the faces. auto takes the first that is installed and has its file: "
-            + ", ".join(DETECTORS),
-        ),
+        any_detector_input(),
         io.Int.Input(
             "seed",
             default=0,

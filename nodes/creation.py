@@ -1,4 +1,4 @@
-"""What the nodes of creative.py do when they run; imported then, so that ComfyUI starts without it."""
+"""What the nodes of creative.py and steps.py do when they run; imported then, so that ComfyUI starts without it."""
 
 from __future__ import annotations
 

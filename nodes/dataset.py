@@ -6,6 +6,7 @@ from ..f2d_core.constants import MASK_PRESETS
 from ..f2d_core.detect import DEFAULT_THRESHOLD
 from ..f2d_core.detectors import DETECTORS
 from . import host, sockets
+from .face import any_detector_input
 from .host import io
 
 
@@ -178,13 +179,7 @@ def _mask_inputs() -> list:
 
 def _crop_inputs() -> list:
     return [
-        io.Combo.Input(
-            "detector",
-            options=["auto", *DETECTORS],
-            default="auto",
-            tooltip="What finds the faces. auto takes the first that is installed and has its file: "
-            + ", ".join(DETECTORS),
-        ),
+        any_detector_input(),
         io.Int.Input(
             "size",
             default=512,

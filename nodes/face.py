@@ -31,6 +31,17 @@ def detector_input():
     )
 
 
+def any_detector_input():
+    """The same where many pictures are looked through."""
+    return io.Combo.Input(
+        "detector",
+        options=["auto", *DETECTORS],
+        default="auto",
+        tooltip="What finds the faces. auto takes the first that is installed and has its file: "
+        + ", ".join(DETECTORS),
+    )
+
+
 def choice_inputs() -> list:
     """Which face is meant where there are several."""
     return [

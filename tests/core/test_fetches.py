@@ -2,8 +2,6 @@
 
 import threading
 import time
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
@@ -11,28 +9,15 @@ import torch
 from f2d_core.errors import DownloadError, SettingsError
 from f2d_core.fetch import Fetched
 from f2d_core.fetches import DONE, FAILED, RUNNING, STOPPED, STOPPING, Fetches
-from f2d_core.testing import tiny_mapping_state_dict, tiny_msid_state_dict
+from f2d_core.testing import tiny_mapping_state_dict
 from f2d_core.weights import file_sha256
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_arguments):
-        pass
+from tests.support.mirror import serving, write_mirror
 
 
 @pytest.fixture
 def mirror(tmp_path):
-    files = tmp_path / "mirror"
-    files.mkdir()
-    torch.save(tiny_msid_state_dict(), files / "msid.pt")
-    torch.save(tiny_msid_state_dict(), files / "mapping.pt")  # the wrong one
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(files)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(write_mirror(tmp_path / "mirror")) as address:
+        yield address
 
 
 def finished(fetches, kind):

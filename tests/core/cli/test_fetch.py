@@ -1,33 +1,16 @@
 """`fetch`: size and licence first, then a question, then the file."""
 
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-
 import pytest
 import torch
 
-from f2d_core.testing import tiny_mapping_state_dict, tiny_msid_state_dict
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_arguments):
-        pass
+from f2d_core.testing import tiny_mapping_state_dict
+from tests.support.mirror import serving, write_mirror
 
 
 @pytest.fixture
 def mirror(tmp_path):
-    files = tmp_path / "mirror"
-    files.mkdir()
-    torch.save(tiny_msid_state_dict(), files / "msid.pt")
-    torch.save(tiny_msid_state_dict(), files / "mapping.pt")  # the wrong one
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(files)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(write_mirror(tmp_path / "mirror")) as address:
+        yield address
 
 
 def test_size_and_licence_are_shown_and_the_file_is_fetched(f2d, mirror, tmp_path):
