@@ -47,6 +47,14 @@ export function addPanel(node, name, element, minHeight) {
   return widget;
 }
 
+/** Show or hide a panel. The classic canvas places and hides its elements only while it draws, so a change asks for that. */
+export function showPanel(panel, shown) {
+  if (Boolean(panel.hidden) === !shown) return;
+  panel.hidden = !shown;
+  panel.element.style.display = shown ? "" : "none";
+  redraw();
+}
+
 const MARGIN_PX = 5;
 const KEYS_OF_PANELS = new Set([
   "ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "Enter", " ", "Delete", "Backspace",

@@ -1,7 +1,7 @@
 // The face picker: the picture with its faces as buttons, on Detect Faces and Encode Face → S*.
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
-import { addPanel, after, debounced, fit, focusPanel, h, onChange, setting, setWidget, targetsOf, viewUrl, widgetNamed } from "./common.mjs";
+import { addPanel, after, debounced, fit, focusPanel, h, onChange, setting, setWidget, showPanel, targetsOf, viewUrl, widgetNamed } from "./common.mjs";
 
 const DETECT = "F2DDetectFaces";
 const KINDS = [DETECT, "F2DEncodeFace"];
@@ -66,8 +66,7 @@ class Picker {
   }
 
   draw() {
-    this.panel.hidden = !setting(SETTING);
-    this.element.style.display = this.panel.hidden ? "none" : "";
+    showPanel(this.panel, setting(SETTING));
     const targets = this.targets();
     if (!targets.includes(this.target)) this.target = targets[0] ?? null;
     const picture = this.pictures[this.page];

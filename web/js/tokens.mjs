@@ -1,7 +1,7 @@
 // The token view: the prompt as the text encoder reads it, every S* a coloured chip; and what is wrong with it, before
 // the queue is pressed.
 import { api } from "../../../scripts/api.js";
-import { addPanel, after, allNodes, ask, debounced, fit, focusPanel, h, onChange, setting, setWidget, sourceOf, textOf, toast, widgetNamed } from "./common.mjs";
+import { addPanel, after, allNodes, ask, debounced, fit, focusPanel, h, onChange, setting, setWidget, showPanel, sourceOf, textOf, toast, widgetNamed } from "./common.mjs";
 
 const SETTING = "Face2Diffusion.TokenView.Enabled";
 const ALL_PEOPLE = ["s_star", "s_star_2", "s_star_3", "s_star_4"];
@@ -56,7 +56,6 @@ class TokenView {
     this.panel = addPanel(node, "token_view", this.element, MIN_PX);
     const refresh = debounced(() => this.refresh(), 250);
     onChange(node, refresh);
-    this.refreshSoon = refresh;
     after(node, "onRemoved", () => views.delete(this));
     views.add(this);
     refresh();
@@ -64,8 +63,7 @@ class TokenView {
 
   /** Ask again, if anything that counts has changed. */
   async refresh() {
-    this.panel.hidden = !setting(SETTING);
-    this.element.style.display = this.panel.hidden ? "none" : "";
+    showPanel(this.panel, setting(SETTING));
     if (this.panel.hidden || !this.node.graph) return;
     const question = this.question();
     const asked = JSON.stringify(question);
@@ -192,7 +190,7 @@ export const tokens = {
       category: ["Face2Diffusion", "Panels on nodes", "Token view"],
       type: "boolean",
       defaultValue: true,
-      onChange: () => views.forEach((view) => view.refreshSoon()),
+      onChange: () => setTimeout(() => views.forEach((view) => view.refresh())), // the new value is there then
     },
   ],
   commands: [
