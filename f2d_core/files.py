@@ -7,12 +7,14 @@ import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 
 from .errors import OutputError, SettingsError
 
 # Windows refuses these whatever the extension; a name made on Linux should travel.
 _RESERVED = {"con", "prn", "aux", "nul", *(f"com{i}" for i in range(10)), *(f"lpt{i}" for i in range(10))}
 _UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]+')
+_UMASK = Lock()
 _MAX_STEM = 100  # characters; file systems allow 255 bytes
 
 
@@ -48,8 +50,10 @@ def _flush(path: Path) -> None:
 
 
 def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
+    """It can be read by changing it alone; two threads at once would leave it at what the other one set."""
+    with _UMASK:
+        mask = os.umask(0)
+        os.umask(mask)
     return mask
 
 

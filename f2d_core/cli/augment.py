@@ -34,10 +34,9 @@ from ..networks import load_network
 from ..ports import IdentityExtractor
 from ..train.distributed import local_rank
 from ..weights import read_weights
-from .device import usable_device
+from .device import placed_on, usable_device
 from .faces import chosen_detector
 from .folders import shared_tokenizer
-from .prepare import _placer
 from .progress import Bar, announce, note
 
 _LINES_SHOWN = 10
@@ -127,7 +126,7 @@ def _device(name: str | None) -> torch.device:
 def _identity(path: Path, device: torch.device) -> IdentityExtractor:
     """A face recognition network of any kind, an encoder of this project's included. Raises WeightsError."""
     if _is_encoder(path):
-        return EncoderJudge(load_network(path, "msid", place=_placer(device)))
+        return EncoderJudge(load_network(path, "msid", place=placed_on(device)))
     return load_identity_extractor(path, device)
 
 

@@ -56,6 +56,7 @@ from ..evaluate.work import (
 from ..networks import load_network
 from ..ports import Detector
 from ..train.settings import with_overrides
+from .device import Placer, placed_on
 from .faces import chosen_detector
 from .folders import model_folders, shared_tokenizer
 from .progress import Bar, announce, note
@@ -94,12 +95,12 @@ class _Work:
         """What the manifest says. Raises SettingsError where pictures were made otherwise."""
         return manifest.check(self.out, self._facts(None, networks))
 
-    def keep(self, model: str, networks: _Hashes) -> None:
+    def keep(self, model: str, networks: _Hashes, detector: str | None = None) -> None:
         """Write the manifest. Raises SettingsError where pictures were made otherwise."""
-        manifest.keep(self.out, self._facts(model, networks))
+        manifest.keep(self.out, self._facts(model, networks, detector))
 
-    def _facts(self, model: str | None, networks: _Hashes | None) -> dict[str, Any]:
-        return manifest.facts_of(self.plan, self.made, faces_facts(self.photos), model, networks)
+    def _facts(self, model: str | None, networks: _Hashes | None, detector: str | None = None) -> dict[str, Any]:
+        return manifest.facts_of(self.plan, self.made, faces_facts(self.photos), model, networks, detector)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -213,9 +214,9 @@ def _here(work: _Work, todo: Sequence[Item]) -> None:
         device=_device(arguments),
     )
     maker = DiffusersPictures(pipe, place.name)
-    work.keep(maker.key, _hashes(networks))
     local = LocalMaker(plan, work.photos, maker, networks, detector)
     local.require_faces(todo)
+    work.keep(maker.key, _hashes(networks), detector.name)  # only now, for until then every setting may still change
     make_here(todo, work.pictures, plan, local, place.name, Bar("Pictures"))
 
 
@@ -225,9 +226,9 @@ def _device(arguments: argparse.Namespace) -> str | None:
     return arguments.device
 
 
-def _networks(plan: Plan, methods: Sequence[Method]) -> dict[str, Networks]:
-    """Method -> encoder and mapping, each file loaded once."""
-    load = functools.cache(load_network)
+def _networks(plan: Plan, methods: Sequence[Method], place: Placer | None = None) -> dict[str, Networks]:
+    """Method -> encoder and mapping, each file loaded once. place: see `load_network`."""
+    load = functools.cache(functools.partial(load_network, place=place))
     files = {
         method.name: [
             plan.path(_required(getattr(method, kind) or getattr(plan, kind), kind, f"the {kind} file"))
@@ -239,7 +240,7 @@ def _networks(plan: Plan, methods: Sequence[Method]) -> dict[str, Networks]:
 
 
 def _with_servers(work: _Work, todo: Sequence[Item]) -> None:
-    from ..backends.comfyui_server import ComfyUIServer, Files, Job, files_there
+    from ..backends.comfyui_server import ComfyUIServer, Files, Job, files_there, require_address
 
     plan = work.plan
     wanted = {
@@ -256,7 +257,8 @@ def _with_servers(work: _Work, todo: Sequence[Item]) -> None:
         save_picture(work.pictures / item.place, picture, record_of(plan, item, files[item.method].checkpoint))
 
     client = f"f2d-{hashlib.sha256(f'{work.out.resolve()} {work.shard}'.encode()).hexdigest()[:16]}"
-    servers = [ComfyUIServer(address, job_of, client) for address in dict.fromkeys(work.arguments.server)]
+    addresses = dict.fromkeys(map(require_address, work.arguments.server))  # one server, however it is written
+    servers = [ComfyUIServer(address, job_of, client) for address in addresses]
     files = files_there(servers, wanted)
     checkpoints = ", ".join(dict.fromkeys(names.checkpoint for names in files.values()))
     work.keep(f"ComfyUI, {checkpoints}", {n: {"msid": f.msid, "mapping": f.mapping} for n, f in files.items()})
@@ -294,7 +296,9 @@ def _costs(work: _Work) -> dict[str, EncodeCost]:
     """What the networks of each method cost on this machine, where their files are at hand."""
     if not _files_at_hand(work):
         return {}
-    return {name: encode_cost(msid, mapping) for name, (msid, mapping) in _networks(work.plan, work.made).items()}
+    device = torch.device(_judge_device(work.arguments))
+    networks = _networks(work.plan, work.made, placed_on(device) if device.type != "cpu" else None)
+    return {name: encode_cost(msid, mapping, device=device) for name, (msid, mapping) in networks.items()}
 
 
 def _judges(arguments: argparse.Namespace) -> tuple[Judges, InceptionExtractor | None, Detector | None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from ..data.triplets import TripletModels, prepare_triplets
 from ..errors import SettingsError
 from ..networks import load_network
 from ..weights import tensors_sha256
-from .device import usable_device
+from .device import placed_on, usable_device
 from .faces import chosen_detector
 from .progress import Bar, announce
 
@@ -54,7 +53,7 @@ def _prepare_triplets(arguments: argparse.Namespace) -> None:
     settings = _settings(arguments, TripletSettings)
     device = usable_device(arguments.device)
     announce(f"Loading {arguments.model}")
-    msid = load_network(arguments.msid, "msid", place=_placer(device))
+    msid = load_network(arguments.msid, "msid", place=placed_on(device))
     codec, sha256 = _codec(arguments, device)
     models = TripletModels(msid, codec, sha256, lambda: chosen_detector(arguments.detector, arguments.detector_weights))
     announce(f"Preparing the triplets in {arguments.folder}")
@@ -91,23 +90,13 @@ def _codec(arguments: argparse.Namespace, device: torch.device) -> tuple[Diffuse
 
 def _models(arguments: argparse.Namespace) -> Models:
     device = usable_device(arguments.device)
-    place = _placer(device)
+    place = placed_on(device)
     detector = chosen_detector(arguments.detector, arguments.detector_weights)  # what is missing is told first
     announce(f"Loading {arguments.model}")
     masks: FaceParser | Path = arguments.masks or load_parser(arguments.parser, place)
     msid = load_network(arguments.msid, "msid", place=place)
     recon = arguments.expression_encoder and load_network(arguments.expression_encoder, "recon", place=place)
     return Models(msid, recon, *_codec(arguments, device), detector, masks)
-
-
-def _placer(device: torch.device) -> Callable[[torch.nn.Module], Callable[..., torch.Tensor]]:
-    """What puts a network on the device; tensors come from the CPU and go back there."""
-
-    def place(module: torch.nn.Module) -> Callable[..., torch.Tensor]:
-        module.to(device)
-        return torch.inference_mode()(lambda pixels, *settings: module(pixels.to(device), *settings).to("cpu"))
-
-    return place
 
 
 def _tell(cache: Cache, what: str) -> None:

@@ -19,7 +19,7 @@ import torch
 from ..data.identities import open_identities
 from ..data.pairs import read_pairs
 from ..errors import SettingsError
-from ..evaluate.verification_report import ACCURACY, verify
+from ..evaluate.verification_report import ACCURACY, unique_names, verify
 from ..msid import MSIDEncoder
 from ..train import MSIDResult, MSIDTrainConfig, Report, read_toml, run_folder, to_toml, train_msid, with_overrides
 from ..train.distributed import World, joined_world
@@ -91,7 +91,8 @@ def _verification(places: Places, config: MSIDTrainConfig, world: World) -> Veri
     files = [Path(file.strip()) for file in places.pairs.split(",") if file.strip()]
     if not world.writes or not (files or places.folder):
         return None
-    pairs = {file.stem: read_pairs(file, config.image_size) for file in files}
+    names = unique_names(files, taken=[PEOPLE])
+    pairs = {names[file]: read_pairs(file, config.image_size) for file in files}
     people = {PEOPLE: open_identities(places.folder, config.image_size, config.resize)} if places.folder else {}
 
     def measured(encoder: MSIDEncoder, folder: Path) -> dict[str, float]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 from ..data.identities import open_identities
 from ..data.pairs import read_pairs
 from ..errors import SettingsError
 from ..evaluate.verification import LevelResult, PairResult
-from ..evaluate.verification_report import Verification, paper_auc, verify
+from ..evaluate.verification_report import Verification, paper_auc, unique_names, verify
 from ..msid import MSIDConfig, build_msid
 from ..weights import read_weights
 from .progress import Bar, note
@@ -24,8 +23,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise SettingsError("--draws and --batch are numbers from 1 upwards.")
     encoder = build_msid(read_weights(arguments.msid, expect="msid").state_dict).to(chosen_device(arguments.device))
     side = encoder.config.image_size
-    pairs = _named(arguments.pairs, lambda path: read_pairs(path, side))
-    people = _named(arguments.folder, lambda path: open_identities(path, side, arguments.resize))
+    names = unique_names([*arguments.pairs, *arguments.folder])
+    pairs = {names[path]: read_pairs(path, side) for path in arguments.pairs}
+    people = {names[path]: open_identities(path, side, arguments.resize) for path in arguments.folder}
     found = verify(encoder, pairs, people, arguments.draws, arguments.batch, Bar("Features"))
     if arguments.out is not None:
         found.write(arguments.out)
@@ -61,15 +61,3 @@ def _aucs(result: PairResult | LevelResult, config: MSIDConfig, with_paper: bool
         beside = f"   (Face2Diffusion, VGGFace2: {paper:.2f})" if paper is not None else ""
         lines.append(f"  layer {layer:>2}: AUC {100 * value:6.2f}   {kind}{beside}")
     return lines
-
-
-def _named(paths: list[Path], read) -> dict:
-    """The name of each set -> the set; those of equal names get a number."""
-    found = {}
-    for path in paths:
-        name, count = path.resolve().stem, 1
-        while name in found:
-            count += 1
-            name = f"{path.resolve().stem}_{count}"
-        found[name] = read(path)
-    return found

@@ -152,10 +152,11 @@ class RecordSource:
             return offsets, self._labels_of(offsets)
         first_person, end = self._whole(offsets[0], header[:2])
         pictures = (keys >= 1) & (keys < first_person)
+        own = keys[pictures]
         people = _people(self, keys, offsets, first_person, end)
-        labels = np.full(int(pictures.sum()), -1, np.int64)
+        labels = np.full(len(own), -1, np.int64)
         for number, (start, stop) in enumerate(people):
-            low, high = np.searchsorted(keys[pictures], (start, stop))
+            low, high = np.searchsorted(own, (start, stop))
             labels[low:high] = number
         if (labels < 0).any() or end > _EXACT:  # records of people are missing, or rounded: ask every picture
             labels = self._labels_of(offsets[pictures])

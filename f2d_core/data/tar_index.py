@@ -73,20 +73,22 @@ def shards(path: Path) -> list[Path]:
 
 def _members(path: Path) -> Iterator[_Member]:
     """The pictures of one shard, in their order."""
-    pictures: list[tuple[str, int, int]] = []
+    pictures: list[tuple[str, str, int, int]] = []
     classes: dict[str, str] = {}
     try:
         with tarfile.open(path, "r:") as archive:
             for member in archive:
                 stem, ending = _split(member.name)
-                if member.isfile() and ending in _PICTURES:
-                    pictures.append((stem, member.offset_data, member.size))
+                if member.isfile() and ending.endswith(_PICTURES):
+                    pictures.append((stem, ending, member.offset_data, member.size))
                 elif member.isfile() and ending == _CLASS:
                     classes[stem] = archive.extractfile(member).read(_CLASS_BYTES).decode("ascii").strip()
     except (tarfile.TarError, OSError, EOFError, ValueError) as error:
         raise DataError(f"Cannot read {path}: {error}. Expected a whole .tar file, not compressed.") from error
-    for stem, offset, size in pictures:
-        yield _Member(offset, size, _person(path, stem, classes))
+    for stem, ending, offset, size in pictures:
+        # "a.seg.png" beside "a.cls" is something else of that sample; in a person's folder it is a picture like others.
+        if ending in _PICTURES or ("/" in stem and stem not in classes):
+            yield _Member(offset, size, _person(path, stem, classes))
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -27,16 +27,19 @@ def facts_of(
     faces: Mapping[str, str],
     model: str | None = None,
     networks: Mapping[str, Mapping[str, str]] | None = None,
+    detector: str | None = None,
 ) -> dict[str, Any]:
-    """Everything that decides how a picture looks. networks: method -> hashes of its encoder and mapping.
+    """Everything that decides how a picture looks. networks: method -> hashes of its encoder and mapping. detector:
+    what finds the face that S* is made of.
 
-    model and networks are left out where they are not known because nothing is to be made.
+    Model, networks and detector are left out where they are not known because nothing is to be made.
     """
     sampling = {
         name: getattr(plan, name) for name in ("sampler", "steps", "cfg", "width", "height", "negative", "seed")
     }
+    known = {name: value for name, value in (("model", model), ("detector", detector)) if value is not None}
     return {
-        "settings": sampling if model is None else {"model": model, **sampling},
+        "settings": {**known, **sampling},
         "faces": dict(faces),
         "prompts": {REFERENCE: plan.reference, **{prompt.key: prompt.text for prompt in plan.prompts}},
         "methods": {

@@ -14,7 +14,7 @@ import numpy as np
 
 from .judges import Judges
 from .metrics import METRICS, best_of_n, group_means
-from .paper_tables import HMEAN, PaperTable, main_table
+from .paper_tables import HMEAN
 from .plan import Plan
 from .scoring import Scores, averaged, columns_of
 from .statistics import Comparison, Interval, bootstrap_interval, compare_paired
@@ -101,11 +101,6 @@ def collect(
         detector=detector,
         real_pictures=real_pictures,
     )
-
-
-def paper_rows(plan: Plan) -> PaperTable | None:
-    """The paper's main table, to stand beside ours; None for a plan without a paper."""
-    return main_table(plan.paper)
 
 
 def _of_method(scores: Scores, metrics: Sequence[str], looked: bool, distances: Distances | None) -> MethodResults:

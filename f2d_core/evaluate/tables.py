@@ -12,9 +12,9 @@ import numpy as np
 
 from ..files import write_atomically
 from .cost import EncodeCost
-from .paper_tables import DREAMIDENTITY, FACE2DIFFUSION, GMEAN, HMEAN, OURS
+from .paper_tables import DREAMIDENTITY, FACE2DIFFUSION, GMEAN, HMEAN, OURS, PaperTable, tables_of
 from .plan import Plan
-from .results import MethodResults, Results, as_json, paper_rows
+from .results import MethodResults, Results, as_json
 from .scoring import Scores
 
 TITLES = {
@@ -35,6 +35,7 @@ TITLES = {
 _OWN_METHODS = {FACE2DIFFUSION: "Face2Diffusion", DREAMIDENTITY: "DreamIdentity"}
 
 COSTS = "costs.csv"
+COST_TABLE = next(table for table in tables_of(FACE2DIFFUSION) if table.place == "Table 2")
 
 Rows = list[list[str]]  # the head first
 
@@ -57,9 +58,13 @@ def write_tables(folder: Path, plan: Plan, photos: Sequence[str], scores: Sequen
 
 
 def write_costs(folder: Path, costs: Mapping[str, EncodeCost]) -> None:
-    """costs.csv, the paper's Table 2 without FID; nothing where nothing was measured. Raises OutputError."""
+    """costs.csv, with Face2Diffusion's Table 2 below; nothing where nothing was measured. Raises OutputError."""
     rows = [["method", "trained_parameters", "encode_seconds", "device"]]
     rows += [[name, str(cost.parameters), f"{cost.seconds:.6f}", cost.device] for name, cost in costs.items()]
+    for name, values in COST_TABLE.rows.items():
+        label = _OWN_METHODS[FACE2DIFFUSION] if name == OURS else name
+        where = f"A100, in the paper's {COST_TABLE.place}"
+        rows.append([label, f"{values['parameters']:.0f}", f"{values['seconds']:g}", where])
     if costs:
         write_text(folder / COSTS, _csv(rows))
 
@@ -126,22 +131,39 @@ def comparison_rows(results: Results) -> Rows:
 
 
 def paper_table_rows(plan: Plan, results: Results) -> Rows:
-    """Our means and the paper's numbers below one another, in the columns that both have."""
-    table = paper_rows(plan)
-    if table is None:
-        return []
-    metrics = [m for m in results.metrics if any(m in row for row in table.rows.values())]
-    metrics = [m for m in metrics if m not in (HMEAN, GMEAN) or results.complete]
+    """Our means and the numbers of all tables of the paper below one another, in the columns that both have."""
+    tables = tables_of(plan.paper)
+    metrics = _metrics_beside(tables, results)
     if not metrics:
         return []
     rows = [["Method", "Source", *(title(metric) for metric in metrics)]]
     for method in results.methods:
-        means = [method.scores[metric] for metric in metrics]
-        rows.append([method.name, "measured here", *(_shown(mean and mean.mean) for mean in means)])
-    for name, values in table.rows.items():
-        label = _OWN_METHODS[plan.paper] if name == OURS else name
-        rows.append([label, f"paper, {table.place}", *(_shown(values.get(metric)) for metric in metrics)])
+        rows.append([method.name, "measured here", *(_shown(_mean_of(method, metric)) for metric in metrics)])
+    for table in tables:
+        for name, values in table.rows.items():
+            if any(metric in values for metric in metrics) and (name != OURS or table is tables[0]):
+                label = _OWN_METHODS[plan.paper] if name == OURS else name
+                rows.append([label, _source(table), *(_shown(values.get(metric)) for metric in metrics)])
     return rows
+
+
+def _metrics_beside(tables: Sequence[PaperTable], results: Results) -> list[str]:
+    """The metrics that are measured here and printed there; means only where they are over the same six."""
+    printed = {metric for table in tables for row in table.rows.values() for metric in row}
+    measured = [*results.metrics, *(["fid"] if any(method.distances for method in results.methods) else [])]
+    return [m for m in measured if m in printed and (m not in (HMEAN, GMEAN) or results.complete)]
+
+
+def _mean_of(method: MethodResults, metric: str) -> float | None:
+    if metric == "fid":
+        return None if method.distances is None else method.distances.fid
+    found = method.scores[metric]
+    return found and found.mean
+
+
+def _source(table: PaperTable) -> str:
+    """A place that is no table says what its numbers are of."""
+    return f"paper, {table.place}" + (f" ({table.title})" if table.place.startswith("Section") else "")
 
 
 def notes(plan: Plan, results: Results) -> list[str]:
@@ -172,13 +194,12 @@ def notes(plan: Plan, results: Results) -> list[str]:
 
 
 def _paper_notes(plan: Plan, results: Results) -> list[str]:
-    table = paper_rows(plan)
-    if table is None or not paper_table_rows(plan, results):
+    if not paper_table_rows(plan, results):
         return []
-    found = [f"Numbers of the paper: {table.place}, {table.title}. Other faces, so for orientation only. {table.note}"]
-    if plan.paper == FACE2DIFFUSION:
-        found.append('Tables 3 to 5 of that paper print gMean under the head "hMean": 0.2252 is its gMean in Table 1.')
-    return [note.strip() for note in found]
+    tables = tables_of(plan.paper)
+    found = ["Numbers of the paper are of other faces, so for orientation only."]
+    found += [f"{table.place}: {table.title}. {table.note}" for table in tables]
+    return [" ".join(note.split()) for note in dict.fromkeys(found)]
 
 
 def markdown(plan: Plan, photos: Sequence[str], results: Results) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +49,19 @@ class Verification:
                 title = f"{name}, layer {layer}: AUC {100 * auc:.2f} ({result.people} people)"
                 file = folder / f"{safe_stem(name)}_layer_{layer}.png"
                 draw_histogram(file, result.same[layer], result.other[layer], title)
+
+
+def unique_names(paths: Sequence[Path], taken: Collection[str] = ()) -> dict[Path, str]:
+    """What each set is called in reports: its file's stem; of equal ones the later get a number."""
+    found: dict[Path, str] = {}
+    for path in dict.fromkeys(paths):
+        stem, count = path.resolve().stem, 1
+        name = stem
+        while name in found.values() or name in taken:
+            count += 1
+            name = f"{stem}_{count}"
+        found[path] = name
+    return found
 
 
 def verify(

@@ -6,9 +6,13 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+
+# How long a process waits for the others: one of them may be verifying an encoder, or reading a set's file names.
+_PATIENCE = timedelta(hours=6)
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,8 @@ def joined_world(device: torch.device) -> Iterator[World]:
     if "WORLD_SIZE" not in os.environ:
         yield World()
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=_PATIENCE)
     try:
         yield World(dist.get_rank(), dist.get_world_size())
     finally:

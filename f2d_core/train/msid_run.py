@@ -194,15 +194,27 @@ class MSIDJob:
 
     def _require_progress(self, step: int) -> None:
         """A vision transformer with ArcFace may stagnate (InsightFace issues 2017, 2043, 2144)."""
-        epoch = -(-len(self.task.data) // self.config.batch)
         limit, mean = self.config.stuck_loss, sum(self._losses) / len(self._losses) / self.task.head_count
-        if not limit or mean <= limit or step < self.config.warm_up_steps + epoch or step >= self.config.steps:
+        if (
+            not limit
+            or mean <= limit
+            or step < watched_from(self.config, len(self.task.data))
+            or step >= self.config.steps
+        ):
             return
         raise TrainingError(
             f"The run is stuck: its mean loss is {mean:.1f} at step {step}, an epoch after the margin reached its full "
             f"size; expected less than stuck_loss, {limit:g}. Begin a new run with half the learning_rate "
             f'({self.config.learning_rate / 2:g}), and if that is stuck too with margin_kind = "cosface".'
         )
+
+
+def watched_from(config: MSIDTrainConfig, pictures: int) -> int:
+    """The first step at whose epoch's end a run may count as stuck: one epoch after the margin is full.
+
+    Rounded down: an epoch ends at a rounded step too, which would else be one too early for some sets.
+    """
+    return config.warm_up_steps + pictures // config.batch
 
 
 def _of_head(name: str) -> bool:

@@ -2,11 +2,13 @@
 
 import os
 import stat
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from f2d_core.errors import OutputError, SettingsError
-from f2d_core.files import fresh_path, require_plain_name, safe_stem, write_atomically
+from f2d_core.files import _umask, fresh_path, require_plain_name, safe_stem, write_atomically
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -35,6 +37,21 @@ def test_written_files_have_ordinary_permissions(tmp_path):
     os.umask(mask)
     assert path.read_bytes() == b"x"
     assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask
+
+
+def test_threads_that_write_leave_the_umask_alone(tmp_path):
+    """It is read by changing it: without a lock one thread restores what another has set for a moment."""
+    before = os.umask(0o022)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda _: _umask(), range(4000)))
+        found = os.umask(0o022)
+    finally:
+        sys.setswitchinterval(interval)
+        os.umask(before)
+    assert found == 0o022
 
 
 def test_a_folder_that_is_a_file_is_said_to_be(tmp_path):

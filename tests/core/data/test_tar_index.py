@@ -40,6 +40,14 @@ def test_a_class_beside_the_picture(tmp_path):
     assert source.labels.tolist() == [0, 0, 1, 1, 2, 2] and source.encoded(5) == PICTURES[5]
 
 
+def test_full_stops_in_a_name(tmp_path):
+    """A folder per person takes them like any other; beside a .cls they are something else of that sample."""
+    members = [("anna/a.1.jpg", PICTURES[0]), ("anna/b.JPG", PICTURES[1]), ("ben/c.x.png", PICTURES[2])]
+    assert TarSource([write_tar(tmp_path / "a.tar", members)]).labels.tolist() == [0, 0, 1]
+    samples = [("x/1.cls", b"3"), ("x/1.jpg", PICTURES[0]), ("x/1.seg.png", PICTURES[1]), ("2.note.png", PICTURES[2])]
+    assert len(TarSource([write_tar(tmp_path / "b.tar", samples)]).labels) == 1
+
+
 def test_without_a_person_it_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"a\.tar has 1 without a person: expected a folder before it or a file 1\.cls"):
         TarSource([write_tar(tmp_path / "a.tar", [("1.png", PICTURES[0])])])

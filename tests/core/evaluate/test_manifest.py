@@ -51,6 +51,17 @@ def test_a_plan_may_grow_and_shrink(tmp_path):
         manifest.keep(tmp_path, facts({**more, "methods": {"b": {"subject_steps": 0.5}}}))
 
 
+def test_another_detector_is_refused(tmp_path):
+    """It decides about the crop, and so about S*."""
+    plan = plan_from(BASE)
+    found, other = (manifest.facts_of(plan, plan.methods, FACES, "m", None, name) for name in ("yunet", "insightface"))
+    manifest.keep(tmp_path, found)
+    make(tmp_path)
+    manifest.keep(tmp_path, facts(networks=None))  # not known where nothing is to be made
+    with pytest.raises(SettingsError, match="detector: yunet -> insightface"):
+        manifest.keep(tmp_path, other)
+
+
 def test_what_is_not_known_because_nothing_is_made_is_not_compared(tmp_path):
     manifest.keep(tmp_path, facts(model=None, networks=None))
     manifest.keep(tmp_path, facts())

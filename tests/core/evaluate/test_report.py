@@ -131,7 +131,11 @@ def test_the_papers_numbers_stand_below_ours(plan, scores):
     assert rows[1][:3] == ["a", "measured here", f"{scores[0].columns['adaface'].mean():.4f}"]
     (own,) = [row for row in rows if row[0] == "Face2Diffusion"]
     assert own == ["Face2Diffusion", "paper, Table 1", *(f"{paper[name]:.4f}" for name in NAMES)]
-    assert any('print gMean under the head "hMean"' in note for note in notes(plan, found))
+    (masked,) = [row for row in rows if row[0] == "Masked reconstruction"]
+    assert masked[1:4] == ["paper, Table 5", "0.3012", "–"] and masked[-1] == "0.1282"
+    assert {row[1] for row in rows[1:]} >= {f"paper, Table {n}" for n in (1, 3, 4, 5, 6)}
+    assert not any("Table 2" in row[1] for row in rows)  # FID alone, which was not measured
+    assert any("headed hMean in the paper and holds gMean" in note for note in notes(plan, found))
 
 
 def test_means_over_other_metrics_are_not_put_beside_the_papers(plan, tmp_path):
@@ -161,7 +165,12 @@ def test_files_hold_the_scores(plan, photos, scores, tmp_path):
     assert values["methods"]["a"]["best_of"]["4"] == pytest.approx(results.methods[0].best_of[4], abs=1e-6)
     assert values["methods"]["b"]["distances"] is None and values["title"] == TITLE
     assert values["networks"]["siglip"] == {"name": "Fake SigLIP", "sha256": "8" * 64}
-    assert (folder / "costs.csv").read_text() == "method,trained_parameters,encode_seconds,device\na,12,0.500000,cpu\n"
+    costs = (folder / "costs.csv").read_text().splitlines()
+    assert costs[:2] == ["method,trained_parameters,encode_seconds,device", "a,12,0.500000,cpu"]
+    assert costs[-1] == 'Face2Diffusion,12000000,0.006,"A100, in the paper\'s Table 2"'
+    beside = paper_table_rows(plan, results)
+    assert beside[0][-1] == "FID" and beside[1][-1] == "1.5000" and beside[2][-1] == "–"
+    assert ["FastComposer", "paper, Table 2"] in [row[:2] for row in beside]
 
 
 class Page(HTMLParser):

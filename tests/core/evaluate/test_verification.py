@@ -141,3 +141,29 @@ def test_levels_over_draws(encoder):
         aucs.append(area_under_curve(cosine(rows[anchors], rows[positives]), cosine(rows[anchors], rows[negatives])))
     assert found.auc[2] == pytest.approx(np.mean(aucs)) and found.people == 12
     assert len(found.same[2]) == len(found.other[2]) == 36
+
+
+def test_only_pictures_that_are_drawn_are_looked_at(encoder):
+    """And the result is that of looking at all of them."""
+    data, seen = MemoryIdentities(people=6, each=30), []
+
+    class Watched:
+        labels, title = data.labels, data.title
+
+        def __len__(self):
+            return len(data)
+
+        def pictures(self, indices):
+            seen.extend(indices)
+            return data.pictures(indices)
+
+    found = verify_levels(encoder, Watched(), draws=3, batch=7)
+    assert 6 < len(seen) == len(set(seen)) <= 3 * 3 * 6 < len(data)
+
+    features = extract(encoder, data.pictures, len(data))
+    for layer, own in features.items():
+        areas = []
+        for draw in range(3):
+            anchors, alike, apart = triplets(data.labels, 0, draw)
+            areas.append(area_under_curve(cosine(own[anchors], own[alike]), cosine(own[anchors], own[apart])))
+        assert found.auc[layer] == pytest.approx(np.mean(areas), abs=1e-6)

@@ -1,18 +1,25 @@
 """What is written of a verification, and the paper's figures beside it."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from f2d_core.evaluate.verification import LevelResult, PairResult
-from f2d_core.evaluate.verification_report import Verification, draw_histogram, paper_auc, verify
+from f2d_core.evaluate.verification_report import Verification, draw_histogram, paper_auc, unique_names, verify
 from f2d_core.msid import MSIDConfig, build_msid
 from f2d_core.testing import tiny_msid_state_dict
 from tests.support.identities import SIDE, MemoryIdentities
 
 FULL = {"image_size": 112, "patch": 8, "width": 384, "depth": 12, "heads": 12, "mlp": 1536}
+
+
+def test_no_set_takes_the_place_of_another():
+    paths = [Path("a/lfw.bin"), Path("b/lfw.bin"), Path("lfw"), Path("people.bin")]
+
+    assert list(unique_names(paths, taken=["people"]).values()) == ["lfw", "lfw_2", "lfw_3", "people_2"]
 
 
 def test_figures_are_flat_and_written_with_a_histogram_per_level(tmp_path):

@@ -14,8 +14,9 @@ from f2d_core.evaluate.verification import verify_levels
 from f2d_core.msid import MSIDEncoder, build_msid
 from f2d_core.networks import load_network
 from f2d_core.state_dict import expected_shapes
-from f2d_core.train import read_metrics, train_msid
+from f2d_core.train import MSIDTrainConfig, read_metrics, train_msid
 from f2d_core.train.checkpoint import load_checkpoint
+from f2d_core.train.msid_run import watched_from, with_steps
 from f2d_core.weights import convert, read_tensors, read_weights
 from tests.support.identities import WITHOUT_GRADIENT, MemoryIdentities, config
 from tests.support.msid_process import together, train_in_world
@@ -137,6 +138,15 @@ def test_shares_of_the_levels_are_written_and_bad_ones_are_said(tmp_path, monkey
     with caplog.at_level(logging.WARNING):
         run(tmp_path / "bad", steps=4)
     assert "the share of level 1: 0.0" in caplog.text and "outside 0.15 to 0.40" in caplog.text
+
+
+@pytest.mark.parametrize("pictures", [5_822_653, 5_179_510, 490_623, 3_137_807])  # MS1MV2, MS1MV3, CASIA, VGGFace2
+def test_a_run_may_count_as_stuck_at_the_end_of_the_fourth_epoch(pictures):
+    """Of thirty: three of warm-up and one more. Its end and the first watched step are both rounded."""
+    defaults = with_steps(MSIDTrainConfig(), pictures)
+    ends = next(step for step in itertools.count(4 * pictures // 1024 - 2) if step * 1024 // pictures == 4)
+
+    assert ends - 1 <= watched_from(defaults, pictures) <= ends
 
 
 def test_a_stuck_run_stops_with_advice_and_is_saved(tmp_path):
