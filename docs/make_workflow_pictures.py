@@ -2,8 +2,9 @@
 
     python docs/make_workflow_pictures.py [--only NAME …] [--out workflows]
 
-The people in the photos are invented, drawn by f2d_core/miniature. Results are left empty: they would need weights
-that are not ours to ship. Needs what the browser tests need (tests/support/browser.py) and a ComfyUI checkout.
+The people in the photos are invented, drawn by f2d_core/miniature. So are the results: the same people in the graph's
+prompt, as the renderer draws them, since the weights that would make them are not ours to ship. Needs what the browser
+tests need (tests/support/browser.py) and a ComfyUI checkout.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from PIL import Image, ImageDraw
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))  # a script: it runs without anything of ours being installed
 
-from f2d_core.miniature.people import sample_identities  # noqa: E402
-from f2d_core.miniature.render import Rendered, render  # noqa: E402
-from f2d_core.miniature.situations import PORTRAIT, sample_situations  # noqa: E402
+from f2d_core.miniature.people import Identities, sample_identities  # noqa: E402
+from f2d_core.miniature.render import Rendered, render, render_together  # noqa: E402
+from f2d_core.miniature.situations import PORTRAIT, sample_situations, side_by_side  # noqa: E402
 from f2d_core.s_star import SStar, save_s_star  # noqa: E402
 from tests.support import base_directory, checkouts, workflows  # noqa: E402
 from tests.support.browser import Browser, Page, missing  # noqa: E402
@@ -60,6 +61,32 @@ POSE = "Pose or landmarks, ready made"
 BONES = ((0, 1), (0, 2), (1, 2), (2, 3), (2, 4), (3, 4))  # between eye, eye, nose, and the corners of the mouth
 COLOURS = ((255, 0, 85), (170, 0, 255), (255, 170, 0), (0, 255, 85), (0, 170, 255))
 
+# Workflow -> for each of its Save Image nodes, in the order of their numbers, the pictures: (who, mood, scene, role);
+# two people stand side by side, and a share (0..1) between two of them mixes them.
+CHEF, ASTRONAUT = ("smiling", "kitchen", "chef"), ("neutral", "night sky", "astronaut")
+RESULTS = {
+    "best_of_n": [[(ANNA, *CHEF)]],
+    "blend": [[((ANNA, BEN, share), *CHEF) for share in (0, 1 / 3, 2 / 3, 1)]],
+    "delayed_subject": [[(ANNA, *ASTRONAUT)], [(ANNA, *ASTRONAUT)], [(ANNA, *ASTRONAUT)]],
+    "export_embedding": [[(ANNA, *CHEF)]],
+    "expression_reference": [[(ANNA, "laughing", "meadow", "none")]],
+    "expression_sweep": [[(ANNA, mood, "meadow", "none") for mood in ("neutral", "smiling", "laughing", "laughing")]],
+    "face_to_image": [[(ANNA, *CHEF)]],
+    "identity_library": [[(ANNA, *CHEF)]],
+    "scene_switch": [[(ANNA, "neutral", "sunset", "none")], [(CARL, "neutral", "sunset", "none")]],
+    "two_people": [[((ANNA, BEN), "smiling", "meadow", "none")], [((ANNA, BEN), "smiling", "meadow", "none")]],
+    "with_lora": [[(ANNA, "smiling", "meadow", "none")]],
+}
+
+# A node shows what has come out of it: the frontend is told as if the server had run it.
+SHOW = """
+for (const [node, names] of Object.entries(argument)) {
+  const images = names.map((filename) => ({filename, subfolder: "", type: "input"}));
+  app.api.dispatchCustomEvent("executed", {node, display_node: node, prompt_id: "", output: {images}});
+}
+await new Promise((done) => setTimeout(done, 1500));
+"""
+
 # Only the graph is to be seen.
 STYLE = ".p-toast, button:has(> .pi-bars) {display: none !important}"
 # The canvas is drawn whole again at the new place; where the graph then lies on it, px of the window.
@@ -86,6 +113,30 @@ def photo(who: int, mood: str, scene: str, role: str, size: int = 384) -> Render
     person, situation = sample_identities(SEED, 1, who), sample_situations(SEED, 1, who)
     situation = replace(situation, pose=np.array([PORTRAIT], dtype=float))
     return render(person, situation.named(mood, role, scene, "none"), size)
+
+
+def result(who: Any, mood: str, scene: str, role: str) -> np.ndarray:
+    """(S, S, 3) uint8: one of RESULTS."""
+    if isinstance(who, int):
+        return photo(who, mood, scene, role).pixels[0]
+    people, situation = sample_identities(SEED, 1 + max(who[:2])), sample_situations(SEED, 1, who[0])
+    situation = replace(situation, pose=np.array([PORTRAIT], dtype=float)).named(mood, role, scene, "none")
+    first, second = (people.take([one]) for one in who[:2])
+    if len(who) == 3:
+        mixed = first.traits + who[2] * (second.traits - first.traits)
+        return render(Identities(mixed, (first if who[2] < 0.5 else second).styles), situation, 384).pixels[0]
+    return render_together([first, second], side_by_side(situation, situation), 384).pixels[0]
+
+
+def place_results(name: str, workflow: dict[str, Any], folder: Path) -> dict[str, list[str]]:
+    """Node -> the files of its pictures, written into ComfyUI's input folder."""
+    nodes = sorted(node["id"] for node in workflow["nodes"] if node["type"] == "SaveImage")
+    files = {}
+    for node, pictures in zip(nodes, RESULTS.get(name, []), strict=True) if name in RESULTS else ():
+        files[str(node)] = [f"{name}_{node}_{i}.png" for i in range(len(pictures))]
+        for file, wanted in zip(files[str(node)], pictures, strict=True):
+            Image.fromarray(result(*wanted)).save(folder / file)
+    return files
 
 
 def pose_map() -> Image.Image:
@@ -130,9 +181,10 @@ def place_models(workflow: dict[str, Any], models: Path) -> None:
                 (folder / value).touch()
 
 
-def shot(page: Page, workflow: dict[str, Any], file: Path) -> Image.Image:
-    """The workflow, as the frontend shows it, cut to the graph."""
+def shot(page: Page, workflow: dict[str, Any], results: dict[str, list[str]], file: Path) -> Image.Image:
+    """The workflow with its results, as the frontend shows it, cut to the graph."""
     page.load(workflow)
+    page.evaluate(SHOW, results)
     box = page.evaluate(FIT, MARGIN)
     with Image.open(page.screenshot(file)) as whole:
         return whole.convert("RGB").crop([round(edge) for edge in box])
@@ -182,7 +234,9 @@ def main() -> None:
         with Server(checkouts.comfyui(), base) as server, Browser() as browser:
             page = opened(browser, server)
             for name in arguments.only or graphs:
-                save_small(shot(page, graphs[name], Path(folder, "shot.png")), arguments.out / f"{name}.jpg")
+                results = place_results(name, graphs[name], base / "input")
+                picture = shot(page, graphs[name], results, Path(folder, "shot.png"))
+                save_small(picture, arguments.out / f"{name}.jpg")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import torch
 
 from .constants import DEFAULT_CLASS_WORD, FEATURES_DREAMIDENTITY, FEATURES_MSID
 from .errors import MismatchError, SettingsError
-from .s_star import SStar
+from .s_star import SStar, is_thumbnail
 
 if TYPE_CHECKING:
     from .networks import Network
@@ -68,7 +68,7 @@ def _mixed_features(present: Sequence[tuple[SStar, float]], mapping: Network) ->
     if any(person.v_exp is not None for person, _ in present):
         v_exp = _plain_mean([expression_of(person, mapping) for person, _ in present], present)
     facts = {name: mapping.facts[name] for name in ("injection", "encoder_key", "class_word")}
-    licence = _joined([mapping.licence, *(person.licence for person, _ in present)], "; ")
+    licence = licence_of([mapping.licence, *(person.licence for person, _ in present)])
     return {
         "vectors": words_of(v_id, v_exp, mapping),
         "v_id": v_id,
@@ -241,9 +241,14 @@ def _record(present: Sequence[tuple[SStar, float]]) -> SStar:
         expression_encoder_sha256=_joined([person.expression_encoder_sha256 for person in people], " "),
         image_sha256=_joined([person.image_sha256 for person in people], " "),
         detector=_joined([person.detector for person in people], ", "),
-        licence=_joined([person.licence for person in people], "; "),
+        licence=licence_of([person.licence for person in people]),
         unknown_metadata={MADE_OF: ", ".join(f"{person.title}: {share:.4g}" for person, share in present)},
     )
+
+
+def licence_of(licences: Sequence[str]) -> str:
+    """What holds for something made of parts under these licences: all of them, each once."""
+    return _joined([part for licence in licences for part in licence.split("; ")], "; ")
 
 
 def _joined(texts: Sequence[str], between: str) -> str:
@@ -251,7 +256,9 @@ def _joined(texts: Sequence[str], between: str) -> str:
 
 
 def _picture(present: Sequence[tuple[SStar, float]]) -> torch.Tensor | None:
-    """(112, 112, 3) uint8: the aligned crops laid over each other."""
-    if any(person.thumbnail is None for person, _ in present):
+    """(112, 112, 3) uint8: the aligned crops laid over each other; None where one is missing, or another kind of
+    picture, which does not lie over them."""
+    pictures = [person.thumbnail for person, _ in present]
+    if not all(map(is_thumbnail, pictures)):
         return None
-    return _plain_mean([person.thumbnail for person, _ in present], present).round().clamp(0, 255).to(torch.uint8)
+    return _plain_mean(pictures, present).round().clamp(0, 255).to(torch.uint8)

@@ -22,6 +22,7 @@ class Published:
     where: str
     sha256: str = ""  # empty: none is published
     download: str = ""  # its address, or "drive:" and its number on Google Drive; empty: only to be had by hand
+    mirrored: bool = True  # False: other files bear its name, so that a mirror's is not known to be this one
 
     def how_to_get(self, folder: str) -> str:
         """One sentence for error messages; `folder` is where the file belongs."""
@@ -164,6 +165,7 @@ PUBLISHED = {
             True,
             "https://huggingface.co/laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
             download="https://huggingface.co/laion/CLIP-ViT-H-14-laion2B-s32B-b79K/resolve/main/open_clip_model.safetensors",
+            mirrored=False,
         ),
         Published(
             "clip_l14",
@@ -183,6 +185,7 @@ PUBLISHED = {
             "Apache-2.0",
             True,
             "https://huggingface.co/timm/ViT-SO400M-14-SigLIP-384 (in a folder of its own, with tokenizer.json)",
+            mirrored=False,
         ),
         Published(
             "siglip_b16",
@@ -192,6 +195,7 @@ PUBLISHED = {
             "Apache-2.0",
             True,
             "https://huggingface.co/timm/ViT-B-16-SigLIP (in a folder of its own, with tokenizer.json)",
+            mirrored=False,
         ),
         Published(
             "inception_fid",

@@ -97,6 +97,8 @@ MAX_IMAGE_PIXELS = 128 * 1024 * 1024
 MIN_IMAGE_SIDE_PX = 16
 
 # --- files ---
+WEIGHT_ENDINGS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")  # of what the loaders offer
+IDENTITIES = "identities"  # the folder of saved people in a model folder
 IDENTITY_FORMAT = "f2d-identity"
 IDENTITY_FORMAT_VERSION = 1
 WEIGHTS_FORMAT = "f2d-weights"

@@ -12,13 +12,15 @@ from pathlib import Path
 import torch
 
 from .catalogue import PUBLISHED, Published
+from .constants import IDENTITIES, WEIGHT_ENDINGS
 from .data.parser import load_parser
 from .detectors import find_detector_weights
 from .errors import WeightsError
 from .evaluate.extractors import find_extractors
+from .files import files_below
 from .ports import Progress, every
 from .self_test import SelfTest, self_test
-from .weights import file_sha256, read_weights
+from .weights import file_sha256, peek_tensors, recognise
 
 _NEEDED = ("torch", "numpy", "safetensors", "pillow")
 _OPENCV = ("opencv-python-headless", "opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")
@@ -31,7 +33,8 @@ _OPTIONAL = {  # what for -> the packages that will do
     "judging with CLIP and SigLIP": ("open-clip-torch",),
     "judging with ArcFace": ("onnxruntime",),
 }
-_SUFFIXES = (".pt", ".pth", ".safetensors")
+_ENDINGS = (*WEIGHT_ENDINGS, ".onnx")
+_PARSER_KEYS = "cp.resnet."  # how keys of a face parser begin
 
 
 @dataclass(frozen=True)
@@ -130,21 +133,49 @@ def _sha256_of(file: str, changed_ns: int, size: int) -> str:
 
 
 def find_weights(folders: Sequence[Path], progress: Progress | None = None) -> dict[Path, tuple[str, str]]:
-    """File -> (kind in the catalogue, licence): networks lie in the folders, detectors and judges also below them."""
-    files = [file for folder in folders if folder.is_dir() for file in sorted(folder.iterdir())]
-    others = {**find_detector_weights(folders), **find_extractors(folders)}
-    known = {file: (name, PUBLISHED[name].licence) for name, file in others.items()}
-    candidates = [f for f in files if f.suffix.lower() in _SUFFIXES and f.is_file() and f not in known]
-    networks = {file: _network(file) for file in every(candidates, progress)}
-    return {**{file: found for file, found in networks.items() if found is not None}, **known}
+    """File -> (kind in the catalogue, licence), of the folders and what is below them; saved people are left out."""
+    files = _candidates(folders)
+    judges = _judges(tuple(folders), tuple(_state(file) for file in files))
+    known = {file: name for name, file in {**find_detector_weights(folders), **judges}.items()}
+    networks = [file for file in files if file not in known and file.suffix.lower() in WEIGHT_ENDINGS]
+    found = {file: _network(*_state(file)) for file in every(networks, progress)}
+    others = {file: (name, PUBLISHED[name].licence) for file, name in known.items()}
+    return {**{file: network for file, network in found.items() if network is not None}, **others}
 
 
-def _network(file: Path) -> tuple[str, str] | None:
+def _candidates(folders: Sequence[Path]) -> list[Path]:
+    """Whatever could be weights by its ending; once where folders overlap."""
+    below = [file for folder in folders for file in sorted(files_below(folder, without=IDENTITIES))]
+    files = [file for file in below if file.suffix.lower() in _ENDINGS and file.is_file()]
+    once: dict[Path, Path] = {}
+    for file in files:
+        once.setdefault(file.resolve(), file)
+    return list(once.values())
+
+
+def _state(file: Path) -> tuple[Path, int, int]:
+    """What changes when the content does."""
+    state = file.stat()
+    return file, state.st_mtime_ns, state.st_size
+
+
+@lru_cache(maxsize=8)
+def _judges(folders: tuple[Path, ...], states: tuple[tuple[Path, int, int], ...]) -> dict[str, Path]:
+    """Once for every state of the files: the page asks before each run."""
+    return find_extractors(folders)
+
+
+@lru_cache(maxsize=1024)
+def _network(file: Path, changed_ns: int, size: int) -> tuple[str, str] | None:
+    """By its keys, not by its values: other people's files of gigabytes lie there, too."""
     try:
-        weights = read_weights(file)
+        tensors, metadata = peek_tensors(file)
     except WeightsError:
-        return _parser(file)
-    return weights.kind, weights.metadata.get("licence", PUBLISHED[weights.kind].licence)
+        return None
+    kind = recognise(tensors)
+    if kind is not None:
+        return kind, metadata.get("licence", PUBLISHED[kind].licence)
+    return _parser(file) if any(str(key).startswith(_PARSER_KEYS) for key in tensors) else None
 
 
 def _parser(file: Path) -> tuple[str, str] | None:

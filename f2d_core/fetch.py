@@ -25,6 +25,7 @@ from .catalogue import Published
 from .errors import DownloadError
 from .files import write_atomically
 from .ports import Progress
+from .published import most_bytes
 from .weights import file_sha256
 
 DRIVE = "drive:"  # what a catalogue entry's address begins with when it is the number of a file on Google Drive
@@ -33,6 +34,7 @@ TRIES = 5  # connections, each going on where the last one broke
 PAUSE_S = 1.0  # before the second try; longer before each later one
 TIMEOUT_S = 30
 _BLOCK = 1 << 18
+_MOST_PAGE = 1 << 20  # bytes; Google Drive's page has a few thousand
 _LEAST_SPARE = 1 << 26  # bytes left free on the disk
 _AGENT = {"User-Agent": "face2diffusion (file fetched at the user's request)"}
 
@@ -49,8 +51,13 @@ class Fetched:
 def address_of(entry: Published, mirror: str = "") -> str:
     """Where the file is fetched from. mirror: an address below which files lie under their names.
 
-    Raises DownloadError for a file that can only be had by hand.
+    Raises DownloadError for a file that can only be had by hand, there or at all.
     """
+    if mirror and not entry.mirrored:
+        raise DownloadError(
+            f"{entry.file} is the name of several published files and cannot be fetched from a mirror. "
+            f"{_by_hand(entry)}"
+        )
     if mirror:
         return urljoin(mirror if mirror.endswith("/") else f"{mirror}/", quote(entry.file))
     if not entry.download:
@@ -152,7 +159,7 @@ def _receive(address: str, part: _Part, entry: Published, progress: Progress | N
     with _open(address, part.size, version) as answer:
         if not _is_page(answer):
             return _save(answer, address, part, entry, progress)
-        behind = _address_behind(answer.read().decode("utf-8", "replace"), answer.url)
+        behind = _address_behind(answer.read(_MOST_PAGE).decode("utf-8", "replace"), answer.url)
     if behind is None:
         raise DownloadError(
             f"{answer.url} answers with a page instead of {entry.file}, perhaps because too many have fetched it today."
@@ -174,20 +181,49 @@ def _open(address: str, start: int, version: str) -> Any:
 
 
 def _save(answer: Any, address: str, part: _Part, entry: Published, progress: Progress | None) -> None:
-    start = part.size if answer.status == http.HTTPStatus.PARTIAL_CONTENT else 0
-    total = start + int(answer.headers.get("Content-Length") or 0)
+    start = _start(answer, part)
+    total = start + _length(answer.headers)
+    _require_size(total, answer, part, entry)
     _require_space(part.folder, total - start, entry)
     part.note(address, _version(answer.headers))
     expected = total if total > start else round(entry.megabytes * 1e6)
     with open(part.path, "ab" if start else "wb") as file:
-        while block := answer.read(_BLOCK):
+        while file.tell() <= most_bytes(entry) and (block := answer.read(_BLOCK)):
             file.write(block)
             if progress is not None:
                 progress(min(file.tell(), expected), expected)
         file.flush()
         os.fsync(file.fileno())
+    _require_size(part.size, answer, part, entry)
     if total > start and part.size != total:
         raise ConnectionError(f"{part.size} of {total} bytes came")
+
+
+def _start(answer: Any, part: _Part) -> int:
+    """At which byte of the file the answer begins. Raises ConnectionError where that is not the next one needed."""
+    if answer.status != http.HTTPStatus.PARTIAL_CONTENT:
+        return 0
+    said = answer.headers.get("Content-Range", "")
+    if not said.startswith(f"bytes {part.size}-"):
+        part.forget()  # so that the next try asks for all of it
+        raise ConnectionError(f'the server goes on at "{said}"')
+    return part.size
+
+
+def _length(headers: Message) -> int:
+    """How many bytes the answer has; 0 where that is not said."""
+    said = headers.get("Content-Length", "")
+    return int(said) if said.isdecimal() else 0
+
+
+def _require_size(size: int, answer: Any, part: _Part, entry: Published) -> None:
+    """Raise DownloadError for more bytes than the file can have; those that came go, too."""
+    if size > most_bytes(entry):
+        part.forget()
+        raise DownloadError(
+            f"{answer.url} sends more than {most_bytes(entry) / 1e6:.1f} MB, {entry.file} has {entry.megabytes:g} MB: "
+            f"it is another file. {_by_hand(entry)}"
+        )
 
 
 def _version(headers: Message) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from threading import Lock
 
@@ -13,9 +13,10 @@ from .errors import OutputError, SettingsError
 
 # Windows refuses these whatever the extension; a name made on Linux should travel.
 _RESERVED = {"con", "prn", "aux", "nul", *(f"com{i}" for i in range(10)), *(f"lpt{i}" for i in range(10))}
-_UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]+')
+_UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f\ud800-\udfff]+')  # half characters, too: no UTF-8 can hold them
 _UMASK = Lock()
-_MAX_STEM = 100  # characters; file systems allow 255 bytes
+_MAX_STEM = 100  # characters
+_MAX_STEM_BYTES = 200  # in UTF-8; file systems allow 255 with the ending and what tells namesakes apart
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], None]) -> Path:
@@ -58,11 +59,17 @@ def _umask() -> int:
 
 
 def safe_stem(name: str, default: str = "person") -> str:
-    """A file name without extension made from any text: no separators, no reserved words, at most 100 characters."""
-    stem = _UNSAFE.sub("_", name).strip(" ._")[:_MAX_STEM].strip(" ._")
+    """A file name without extension made from any text: no separators, no reserved words, at most 100 characters that
+    take at most 200 bytes."""
+    stem = _cut(_UNSAFE.sub("_", name).strip(" ._")).strip(" ._")
     if not stem:
         return default
     return f"{stem}_" if stem.split(".")[0].lower() in _RESERVED else stem
+
+
+def _cut(stem: str) -> str:
+    """As much of its beginning as fits, in whole characters."""
+    return stem[:_MAX_STEM].encode()[:_MAX_STEM_BYTES].decode(errors="ignore")
 
 
 def require_plain_name(name: str, what: str) -> str:
@@ -70,17 +77,37 @@ def require_plain_name(name: str, what: str) -> str:
     name = name.strip()
     if not name or safe_stem(name) != name:
         raise SettingsError(
-            f'{what} "{name}" cannot be a file name: use a plain name without folders or the signs < > : " / \\ | ? *, '
-            f'for example "{safe_stem(name)}".'
+            f'{what} "{name}" cannot be a file name: use a plain name of at most {_MAX_STEM} characters, '
+            f'{_MAX_STEM_BYTES} bytes, no folders and none of < > : " / \\ | ? *, for example "{safe_stem(name)}".'
         )
     return name
 
 
-def fresh_path(folder: str | Path, stem: str, suffix: str) -> Path:
-    """`folder/stem.suffix`, or with _2, _3 … when that exists: nobody's file is overwritten."""
-    folder = Path(folder)
-    path, count = folder / f"{stem}{suffix}", 1
-    while path.exists():
+def fresh_path(folder: str | Path, stem: str, suffix: str, others: Iterable[str | Path] = ()) -> Path:
+    """`folder/stem.suffix`, or with _2, _3 … when that exists: nobody's file is overwritten.
+
+    others: folders in which the name must be free as well, where a name means the first folder that has it.
+    """
+    places = [Path(folder), *map(Path, others)]
+    name, count = f"{stem}{suffix}", 1
+    while any((place / name).exists() for place in places):
         count += 1
-        path = folder / f"{stem}_{count}{suffix}"
-    return path
+        name = f"{stem}_{count}{suffix}"
+    return places[0] / name
+
+
+def files_below(folder: str | Path, without: str = "") -> Iterator[Path]:
+    """All files below, through links too, each real folder once (links may lead in a circle).
+
+    without: the name of a folder directly in `folder` that is left out.
+    """
+    seen = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        if without in folders and Path(place) == Path(folder):
+            folders.remove(without)
+        yield from (Path(place, file) for file in files)

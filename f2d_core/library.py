@@ -19,7 +19,6 @@ ENDING = ".safetensors"
 MOST_BYTES = 700_000  # of an identity file; ours have about 50,000
 MOST_ENTRIES = 1000  # of a list
 _MOST_NAME = 512  # characters of a file's name with its folders
-_THUMBNAIL_PX = 256  # at most, to a side; ours have 112
 _QUALITY = 85
 
 
@@ -85,7 +84,7 @@ class Library:
         parts = _parts(name)
         for folder in self.folders:
             path = folder.joinpath(*parts)
-            if not path.is_file():
+            if not os.path.isfile(path):  # no file either where the system refuses the name; Path.is_file would raise
                 continue
             if not path.resolve().is_relative_to(folder.resolve()):
                 raise SettingsError(f"{name} leads out of the identities folder. Copy it there.")
@@ -93,13 +92,29 @@ class Library:
         raise WeightsError(f"{name} is not in the identities folder. Refresh the list.")
 
     def rename(self, name: str, new_name: str) -> str:
-        """Give a person and the file another name; the new file's. Raises OutputError where that is taken."""
+        """Give a person and the file another name; the new file's. Raises OutputError where that is taken.
+
+        A name taken in any folder is: the file would hide the other one, or be hidden by it.
+        """
         path, stem = self.path(name), require_plain_name(new_name, "The identity name")
-        person = _load(path)
+        person = replace(_load(path), name=stem)
         target = path.with_name(stem + ENDING)
-        _write_new(target, lambda: save_s_star(replace(person, name=stem), target))
-        _remove(path)
-        return Path(*_parts(name)).with_name(target.name).as_posix()
+        new = Path(*_parts(name)).with_name(target.name).as_posix()
+        if new != name:
+            self._require_free(new, path)
+        if _is_same(target, path):
+            save_s_star(person, path)
+            _move(path, target)
+        else:
+            _write_new(target, lambda: save_s_star(person, target))
+            _remove(path)
+        return new
+
+    def _require_free(self, name: str, path: Path) -> None:
+        """Raise OutputError where another file than `path` has that name in any folder."""
+        places = [folder / name for folder in self.folders]
+        if any(os.path.exists(place) and not _is_same(place, path) for place in places):
+            raise OutputError(_taken(Path(name).name))
 
     def delete(self, name: str) -> None:
         """Delete one file. Raises OutputError."""
@@ -122,7 +137,7 @@ class Library:
             probe = Path(folder) / (stem + ENDING)
             probe.write_bytes(data)
             load_s_star(probe)
-        path = fresh_path(self.folders[0], stem, ENDING)
+        path = fresh_path(self.folders[0], stem, ENDING, self.folders)
         _write_new(path, lambda: write_atomically(path, lambda temporary: temporary.write_bytes(data)))
         return path.name
 
@@ -165,16 +180,13 @@ def _read(path: str, name: str, changed_ns: int, size: int) -> Entry:
 
 
 def _jpeg(person: SStar) -> bytes:
-    """The small picture; nothing where there is none, or where it is none."""
+    """The small picture; nothing where there is none."""
     from PIL import Image
 
-    pixels = person.thumbnail
-    if pixels is None or str(pixels.dtype) != "torch.uint8" or pixels.ndim != 3 or pixels.shape[2] != 3:
-        return b""
-    if not 1 <= min(pixels.shape[:2]) <= max(pixels.shape[:2]) <= _THUMBNAIL_PX:
+    if person.thumbnail is None:
         return b""
     out = io.BytesIO()
-    Image.fromarray(pixels.contiguous().numpy()).save(out, format="JPEG", quality=_QUALITY)
+    Image.fromarray(person.thumbnail.contiguous().numpy()).save(out, format="JPEG", quality=_QUALITY)
     return out.getvalue()
 
 
@@ -184,7 +196,7 @@ def _write_new(path: Path, write: Callable[[], object]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.open("x").close()
     except FileExistsError:
-        raise OutputError(f"There is a {path.name} already. Choose another name.") from None
+        raise OutputError(_taken(path.name)) from None
     except OSError as error:
         raise OutputError(f"Cannot write {path.name}: {error.strerror or error}. Look at the folder.") from error
     try:
@@ -192,6 +204,25 @@ def _write_new(path: Path, write: Callable[[], object]) -> None:
     except F2DError:
         path.unlink(missing_ok=True)
         raise
+
+
+def _taken(name: str) -> str:
+    return f"There is a {name} already. Choose another name."
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Are both names of one file that differ at most in capitals? Some file systems do not tell those apart."""
+    try:
+        return one.name.casefold() == other.name.casefold() and os.path.samefile(one, other)
+    except OSError:
+        return False
+
+
+def _move(path: Path, target: Path) -> None:
+    try:
+        path.rename(target)
+    except OSError as error:
+        raise OutputError(f"Cannot rename {path.name}: {error.strerror or error}. Look at the folder.") from error
 
 
 def _remove(path: Path) -> None:

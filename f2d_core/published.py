@@ -8,10 +8,23 @@ from .catalogue import Published
 from .errors import WeightsError
 
 _LEAST_SIZE, _MOST_SIZE = 0.9, 1.1  # of the published size, for files that nothing here can look into
+KEYS, SIZE = "keys", "size"  # how a file can be checked: by keys and shapes; by nothing but its size
+_NETWORKS = ("msid", "mapping", "recon")
+
+
+def how_checked(entry: Published) -> str:
+    """KEYS, or SIZE for ONNX files and detectors: what `check_file` compares."""
+    readable = entry.kind in (*_NETWORKS, "parser", *judge_kinds()) and not entry.file.endswith(".onnx")
+    return KEYS if readable else SIZE
+
+
+def most_bytes(entry: Published) -> int:
+    """Above this it is another file."""
+    return round(_MOST_SIZE * entry.megabytes * 1e6)
 
 
 def check_file(entry: Published, path: Path) -> None:
-    """Raise WeightsError unless keys and shapes are those of the entry; of ONNX files and detectors, the size."""
+    """Raise WeightsError unless keys and shapes, or the size, are those of the entry (see `how_checked`)."""
     try:
         _check(entry, path)
     except WeightsError as error:  # of a file on its way: by the name it will have
@@ -19,7 +32,9 @@ def check_file(entry: Published, path: Path) -> None:
 
 
 def _check(entry: Published, path: Path) -> None:
-    if entry.kind in ("msid", "mapping", "recon"):
+    if how_checked(entry) == SIZE:
+        _check_size(entry, path)
+    elif entry.kind in _NETWORKS:
         from .networks import load_network
 
         load_network(path, entry.kind)
@@ -27,13 +42,12 @@ def _check(entry: Published, path: Path) -> None:
         from .data.parser import load_parser
 
         load_parser(path)
-    elif entry.kind in _judges() and not entry.file.endswith(".onnx"):
-        _check_kind(entry, path)
     else:
-        _check_size(entry, path)
+        _check_kind(entry, path)
 
 
-def _judges() -> tuple[str, ...]:
+def judge_kinds() -> tuple[str, ...]:
+    """Those of networks that judge pictures."""
     from .evaluate.extractors import IDENTITY_KINDS, IMAGE_TEXT_KINDS, INCEPTION_KIND
 
     return (*IDENTITY_KINDS, *IMAGE_TEXT_KINDS, INCEPTION_KIND)

@@ -5,6 +5,7 @@ S* is the output of the mapping network (Face2Diffusion, Eq. 2 and 4): k word ve
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -16,6 +17,7 @@ from .constants import (
     CHUNK_TOKENS,
     DEFAULT_CLASS_WORD,
     DEFAULT_MARKER,
+    FACE_CROP_SIZE_PX,
     FEATURES_MSID,
     IDENTITY_FORMAT,
     IDENTITY_FORMAT_VERSION,
@@ -25,6 +27,9 @@ from .constants import (
 from .errors import MismatchError, SettingsError, WeightsError
 from .weights import describe, read_tensors, write_safetensors
 
+log = logging.getLogger("face2diffusion")
+
+_THUMBNAIL_SHAPE = (FACE_CROP_SIZE_PX, FACE_CROP_SIZE_PX, 3)
 _TENSORS = ("vectors", "v_id", "v_exp", "thumbnail")
 _TENSOR_KEYS = {"vectors": "s_star"}  # field -> key in the file, where they differ
 
@@ -89,7 +94,10 @@ def save_s_star(s_star: SStar, path: str | Path) -> Path:
 
 
 def load_s_star(path: str | Path) -> SStar:
-    """Read an identity file. Raises WeightsError for a file that is missing, damaged, newer or something else."""
+    """Read an identity file. Raises WeightsError for a file that is missing, damaged, newer or something else.
+
+    A thumbnail that is none of ours is left out, with a warning in the log.
+    """
     path = Path(path)
     tensors, metadata = read_tensors(path)
     if metadata.get("format") != IDENTITY_FORMAT or "s_star" not in tensors:
@@ -127,7 +135,35 @@ def _checked(s_star: SStar, path: Path) -> SStar:
             f'{path.name}: unknown injection "{s_star.injection}", expected one of {", ".join(INJECTIONS)}. '
             "Update Face2Diffusion to use it."
         )
-    return replace(s_star, vectors=vectors.to(torch.float32))
+    _check_features(s_star, path)
+    return replace(s_star, vectors=vectors.to(torch.float32), thumbnail=_usable(s_star.thumbnail, path))
+
+
+def _check_features(s_star: SStar, path: Path) -> None:
+    for name in ("v_id", "v_exp"):
+        found = getattr(s_star, name)
+        if found is not None and not (found.ndim == 1 and found.is_floating_point() and torch.isfinite(found).all()):
+            raise WeightsError(
+                f"{path.name}: {name} is {found.dtype} of shape {tuple(found.shape)}, expected a row of finite floats. "
+                "Make the identity again from the photo."
+            )
+
+
+def _usable(thumbnail: torch.Tensor | None, path: Path) -> torch.Tensor | None:
+    """Another picture is left out: it is only shown, and the person can be used without."""
+    if thumbnail is None or is_thumbnail(thumbnail):
+        return thumbnail
+    log.warning(
+        "%s: its thumbnail is %s of shape %s, expected uint8 of shape %s. It is left out; make the identity again from "
+        "the photo to have one.",
+        *(path.name, thumbnail.dtype, tuple(thumbnail.shape), _THUMBNAIL_SHAPE),
+    )
+    return None
+
+
+def is_thumbnail(picture: torch.Tensor | None) -> bool:
+    """Is it what SStar.thumbnail should be, and not None?"""
+    return picture is not None and picture.dtype == torch.uint8 and tuple(picture.shape) == _THUMBNAIL_SHAPE
 
 
 def embedding_vectors(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .blend import MADE_OF, blend, check_features, words_of
+from .blend import MADE_OF, blend, check_features, licence_of, words_of
 from .encode import Expression, effective_expression
 from .errors import MismatchError, SettingsError
 from .ports import Progress, every
@@ -96,7 +96,7 @@ def _expressed(person: SStar, mapping: Network, expression: Expression, to: Expr
         class_word=mapping.facts["class_word"],
         mapping_sha256=mapping.sha256,
         expression_encoder_sha256=expression.encoder_sha256,
-        licence=mapping.licence,
+        licence=licence_of([mapping.licence, person.licence]),
         name=f"{person.name} {place:+.2f}" if person.name else "",
         unknown_metadata={**person.unknown_metadata, MADE_OF: f"{person.title}, expression {place:.4g}"},
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import struct
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,12 @@ from .files import write_atomically
 # "backbone." is part of the published names of the expression encoder and is not among them.
 _CONTAINERS = ("state_dict", "model", "net_recon")
 _PREFIXES = ("module.", "_orig_mod.")
+
+# What torch raises for bytes that are no whole file of its own.
+_TORN = (
+    *(RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, TypeError),
+    *(AssertionError, struct.error),
+)
 
 # kind -> (keys that must all be there, what it is in words)
 _SIGNS = {
@@ -97,6 +104,29 @@ def read_tensors(
     return _read_torch(path), {}
 
 
+def peek_tensors(path: str | Path) -> tuple[dict, dict[str, str]]:
+    """(content without containers and wrappers' prefixes, metadata) of any such file. Raises WeightsError.
+
+    No value is read before it is asked for, so a large file costs no more than a small one; but for files in the format
+    that torch had before 1.6.
+    """
+    path = Path(path)
+    mapped = _map_torch(path)
+    tensors, metadata = read_tensors(path) if mapped is None else (mapped, {})
+    return _unwrap(tensors), metadata
+
+
+def _map_torch(path: Path) -> dict | None:
+    """The content of a torch file, its values left there; None for what cannot be mapped: reading it says why."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception:
+        return None
+    return dict(content) if isinstance(content, Mapping) else None
+
+
 def _read_safetensors(path: Path, wanted: Callable[[str], bool]) -> tuple[dict, dict[str, str]]:
     try:
         with safe_open(str(path), framework="pt", device="cpu") as file:
@@ -112,7 +142,7 @@ def _read_torch(path: Path) -> dict:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(_unsafe_or_damaged(path, error)) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+    except _TORN as error:
         raise WeightsError(_damaged(path)) from error
     if not isinstance(content, Mapping):
         raise WeightsError(

@@ -29,6 +29,7 @@ from comfy_api.latest import ui as ui  # handed on to the nodes
 
 from ..f2d_core.catalogue import PUBLISHED
 from ..f2d_core.chunks import Slot, Word
+from ..f2d_core.constants import IDENTITIES, WEIGHT_ENDINGS
 from ..f2d_core.errors import MismatchError, SettingsError, WeightsError
 from ..f2d_core.prompt import (
     Person,
@@ -47,10 +48,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("face2diffusion")
 
 FOLDER = "face2diffusion"
-IDENTITIES = "identities"
 _NEWER_KEYWORDS = ("advanced", "search_aliases")  # of inputs since 0.10, of schemas since 0.11: only for show
 _TEXT_ENCODERS = ("checkpoints", "text_encoders")  # folders of files that have one
-_WEIGHT_ENDINGS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 REPLACES_NODES = hasattr(io, "NodeReplace")  # since 0.14
 # Where one range of steps ends: this part of the way (in the logarithm of the noise level) before the next step; and
 # how often the model's time is halved to find that place.
@@ -120,7 +119,7 @@ def identity_files() -> list[str]:
 
 def _files(wanted: Callable[[str], bool]) -> list[str]:
     names = folder_paths.get_filename_list(FOLDER)
-    return [name for name in names if name.lower().endswith(_WEIGHT_ENDINGS) and wanted(name)]
+    return [name for name in names if name.lower().endswith(WEIGHT_ENDINGS) and wanted(name)]
 
 
 def _is_identity(name: str) -> bool:
@@ -151,7 +150,9 @@ def identities_folders() -> list[Path]:
 
 
 def find_identity(name: str | None) -> Path | None:
-    return None if name is None else find_file(f"{IDENTITIES}/{name}")
+    """The identity of that name; None where it is not there, or leads to other files of the model folder."""
+    leaves = name is None or ".." in name.replace("\\", "/").split("/")
+    return None if leaves else find_file(f"{IDENTITIES}/{name}")
 
 
 def identity_message(name: str | None) -> str | None:

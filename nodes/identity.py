@@ -49,7 +49,7 @@ class SaveSStar(io.ComfyNode):
         paths = []
         for person in s_star:
             person = person if thumbnail else person.without_thumbnail()
-            path = fresh_path(host.identities_folder(), stem, ENDING)
+            path = fresh_path(host.identities_folder(), stem, ENDING, host.identities_folders())
             paths.append(save_s_star(replace(person, name=person.name or stem), path))
         names = "\n".join(path.name for path in paths)
         return io.NodeOutput(names, ui=host.ui.PreviewText(f"Saved in {host.identities_folder()}:\n{names}"))

@@ -10,7 +10,7 @@ from typing import Any
 from ..f2d_core.chunks import CLIP_SPECIAL
 from ..f2d_core.constants import CHUNK_TOKENS
 from ..f2d_core.errors import SettingsError, WeightsError
-from ..f2d_core.s_star import load_s_star
+from ..f2d_core.library import Library
 from ..f2d_core.token_view import MOST_CHARACTERS, MOST_PEOPLE, Marked, view_tokens
 from ..f2d_core.train import read_metrics, run_folder
 from ..f2d_core.train.metrics import Row
@@ -54,10 +54,9 @@ def _person(given: Any) -> Marked:
 
 
 def _saved(file: str, marker: str) -> Marked:
-    path = None if "\0" in file else host.find_identity(file)
-    if path is None:
+    if "\0" in file or host.find_identity(file) is None:
         raise WeightsError(host.identity_message(file.replace("\0", " ")))
-    person = load_s_star(path)
+    person = Library(host.identities_folders()).load(file)  # which has limits: the page may ask for anything
     return Marked(marker.strip() or person.marker, person.words)
 
 

@@ -13,14 +13,12 @@ import numpy as np
 
 from ..f2d_core import __version__
 from ..f2d_core.catalogue import PUBLISHED, Published
-from ..f2d_core.detectors import find_detector_weights
-from ..f2d_core.doctor import Report, examine
+from ..f2d_core.doctor import Report, examine, find_weights
 from ..f2d_core.errors import SettingsError
 from ..f2d_core.fetches import Fetches
 from ..f2d_core.ports import Progress
+from ..f2d_core.published import how_checked, judge_kinds
 from . import host
-
-_SAME_SIZE = 0.05  # relative
 
 
 @cache
@@ -29,19 +27,16 @@ def fetches() -> Fetches:
 
 
 def listed(_query: Mapping[str, str]) -> dict[str, Any]:
-    """{folder, files: of every published file what it is and whether one is there}, without reading any."""
-    detectors = find_detector_weights(host.model_folders())
-    rows = [_row(entry, entry.kind in detectors or _is_here(entry)) for entry in PUBLISHED.values()]
+    """{folder, files: of every published file what it is and whether one is there, under any name}."""
+    found = {kind for kind, _ in find_weights(host.model_folders()).values()}
+    rows = [_row(entry, entry.kind in found or _has_its_name(entry)) for entry in PUBLISHED.values()]
     return {"folder": str(host.model_folders()[0]), "files": rows}
 
 
-def _is_here(entry: Published) -> bool:
-    """By its name; where several are published under one name, the size decides."""
-    path = host.find_file(entry.file)
-    if path is None:
-        return False
-    alone = sum(other.file == entry.file for other in PUBLISHED.values()) == 1
-    return alone or abs(path.stat().st_size / 1e6 / entry.megabytes - 1) < _SAME_SIZE
+def _has_its_name(entry: Published) -> bool:
+    """Is there a file that a node takes by this name, though damaged? Judges count by what is in them alone: their
+    names, such as model.safetensors, are those of many files."""
+    return entry.kind not in judge_kinds() and host.find_file(entry.file) is not None
 
 
 def _row(entry: Published, here: bool) -> dict[str, Any]:
@@ -49,7 +44,9 @@ def _row(entry: Published, here: bool) -> dict[str, Any]:
         **{name: getattr(entry, name) for name in ("kind", "title", "file", "megabytes", "licence", "commercial")},
         "where": entry.where,
         "sha256": entry.sha256,
+        "checked": how_checked(entry),
         "fetchable": bool(entry.download),
+        "mirrored": entry.mirrored,
         "here": here,
     }
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from ..catalogue import PUBLISHED, Published
 from ..errors import SettingsError
 from ..fetch import address_of, fetch
-from ..published import check_file
+from ..published import KEYS, SIZE, check_file, how_checked
 from .folders import model_folders
 from .progress import Bar
 
 MIRROR_VARIABLE = "F2D_MIRROR"
+_CHECKED = {KEYS: "keys and shapes are right", SIZE: "of the content only the size could be checked"}
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -36,7 +37,7 @@ def _fetch(entry: Published, folder: Path, mirror: str, agreed: bool) -> None:
         print("  not fetched")
         return
     found = fetch(entry, folder, lambda path: check_file(entry, path), mirror=mirror, progress=Bar(entry.file))
-    said = "as published" if found.published else "its makers published none; keys and shapes are right"
+    said = "as published" if found.published else f"its makers published none; {_CHECKED[how_checked(entry)]}"
     print(f"  {found.path}\n  sha256 {found.sha256} ({said})", flush=True)
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import fnmatch
 import importlib
 import importlib.util
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..catalogue import PUBLISHED
 from ..errors import MissingPackageError, SettingsError, WeightsError
+from ..files import files_below
 from ..ports import Detector
 
 DETECTORS = ("yunet", "insightface", "facexlib")  # the order of `auto`
@@ -48,24 +48,12 @@ def find_detector_weights(folders: Iterable[str | Path]) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for folder in folders:
-        files = sorted(_files_below(Path(folder)))
+        files = sorted(files_below(folder))
         for name in DETECTORS:
             match = _best_match(files, _PATTERNS[name])
             if match is not None:
                 found.setdefault(name, match)
     return {name: found[name] for name in DETECTORS if name in found}
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    """All files below, through links too, each real folder once (links may lead in a circle)."""
-    seen = set()
-    for place, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        yield from (Path(place, file) for file in files)
 
 
 def _best_match(files: list[Path], patterns: tuple[str, ...]) -> Path | None:

@@ -93,6 +93,60 @@ def test_the_queue_warns_and_still_takes_the_prompt(page):
     page.wait("return document.body.innerText.includes('A person is missing in the prompt')")
 
 
+def queue(page):
+    """What the frontend says when Run is pressed, before anything is sent."""
+    page.evaluate("app.api.dispatchCustomEvent('promptQueueing', {requestId: 1, batchCount: 1});")
+
+
+def toasts(page):
+    return page.evaluate("return [...document.querySelectorAll('.p-toast-message')].map((each) => each.innerText);")
+
+
+def test_another_word_that_holds_a_marker_is_a_quiet_hint(page, anna):
+    """Joanna is Joanna: nobody is missing, so nothing is red, nothing is said at Run, and no button renames her."""
+    made = build(page, "a photo of anna with Joanna and S*", anna)
+    page.wait(f"return document.querySelectorAll('{CHIPS}').length === 5")
+    wait_for_text(page, "“Joanna” is not anna (anna); it stays a word of its own.")
+
+    assert page.count(f"{PROMPT} .f2d-bad") == 0 and page.count(f"{PROMPT} button") == 0
+    assert page.evaluate(f"return document.querySelector('{PROMPT}').dataset.state;") == "good"
+    assert "in 1 chunk of 75" in page.text(PROMPT)
+    queue(page)
+    page.evaluate("await new Promise((done) => setTimeout(done, 600));")
+    assert toasts(page) == []
+
+    write(page, "a photo of S* with Joanna")  # now she may have been meant
+    wait_for_text(page, "“Joanna” is not anna (anna), which does not stand in the prompt.")
+    assert page.text(f"{PROMPT} button") == "Write anna"
+    assert page.widget(made["inject"], "text") == "a photo of S* with Joanna"
+
+
+@pytest.mark.parametrize(
+    ("text", "marker", "title"),
+    [
+        ("a photo of nobody", "S*", "A person is missing in the prompt"),
+        ("a photo of s*", "S*", "A marker is misspelt in the prompt"),
+        ("a photo of anna", "anna", "Two people share a marker"),
+        ("a photo of S*", "a:b", "A prompt could not be checked"),
+    ],
+)
+def test_the_message_at_run_is_titled_by_what_is_wrong(page, anna, text, marker, title):
+    made = build(page, text, anna if marker == "anna" else None)
+    page.evaluate(
+        "const w = app.graph.getNodeById(argument[0]).widgets.find((w) => w.name === 'marker');"
+        "w.value = argument[1]; w.callback(argument[1]);",
+        [made["encode"], marker],
+    )
+    page.wait(f"return document.querySelector('{PROMPT}')?.dataset.state === 'bad'")
+
+    page.evaluate("await new Promise((done) => setTimeout(done, 600));")  # the newest question is answered
+    queue(page)
+
+    page.wait("return document.querySelector('.p-toast-message')")
+    (said,) = toasts(page)
+    assert title in said and f"(#{made['inject']})" in said
+
+
 def test_the_marker_is_found_through_reroutes_and_subgraphs(page):
     made = build(page, "a photo of T*", reroute=("Reroute", 300, 300, {}))
     page.evaluate(

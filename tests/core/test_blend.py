@@ -247,3 +247,12 @@ def test_a_broken_mapping_is_named(people, mapping):
     broken = replace(mapping, run=lambda v_id, v_exp: torch.full((1, 2, 768), float("nan")))
     with pytest.raises(MismatchError, match=r"mapping\.pt gave word vectors that are not numbers"):
         blend(people[:2], [1, 1], broken)
+
+
+@pytest.mark.parametrize(
+    "picture", [torch.zeros(200, 200, 3, dtype=torch.uint8), torch.zeros(9), torch.zeros(112, 112, 3)]
+)
+@pytest.mark.parametrize("features", [True, False])
+def test_a_picture_of_another_size_leaves_the_blend_without(picture, features, people, mapping):
+    blended = blend([people[0], replace(people[1], thumbnail=picture)], [1, 1], mapping if features else None)
+    assert blended.thumbnail is None and blended.name == "p0 50% + p1 50%"

@@ -7,8 +7,9 @@ import torch
 
 from f2d_core import doctor
 from f2d_core.catalogue import PUBLISHED
-from f2d_core.testing import tiny_mapping_state_dict, tiny_msid_state_dict
-from f2d_core.weights import file_sha256
+from f2d_core.testing import tiny_mapping_state_dict, tiny_msid_state_dict, tiny_recon_state_dict
+from f2d_core.weights import file_sha256, write_safetensors
+from tests.support.extractors import write_tiny_adaface
 
 
 @pytest.fixture
@@ -48,3 +49,48 @@ def test_a_changed_file_has_another_hash(folder):
 
     assert after["msid"] == file_sha256(folder / "msid.pt") != before["msid"]
     assert after["mapping"] == before["mapping"]
+
+
+@pytest.mark.parametrize("ending", [".pt", ".pth", ".ckpt", ".bin", ".CKPT"])
+def test_what_the_loaders_offer_is_found(folder, ending):
+    """In folders below, and by every ending; of the saved people nothing."""
+    (folder / "identities").mkdir()
+    for place in ("mine/deep", "identities"):
+        (folder / place).mkdir(exist_ok=True)
+        torch.save({"net_recon": tiny_recon_state_dict()}, folder / place / f"renamed{ending}")
+    write_safetensors(folder / "mine" / "b.safetensors", tiny_mapping_state_dict(), {"licence": "mine"})
+
+    found = {item.path: (item.kind, item.licence) for item in doctor.found_weights([folder])}
+
+    assert {path.relative_to(folder).as_posix(): kind for path, (kind, _) in found.items()} == {
+        "msid.pt": "msid",
+        "mapping.pt": "mapping",
+        f"mine/deep/renamed{ending}": "recon",
+        "mine/b.safetensors": "mapping",
+    }
+    assert found[folder / "mine" / "b.safetensors"] == ("mapping", "mine")
+
+
+def test_files_in_torchs_older_format_are_found(folder):
+    torch.save(tiny_msid_state_dict(), folder / "mine" / "old.pth", _use_new_zipfile_serialization=False)
+    assert doctor.find_weights([folder])[folder / "mine" / "old.pth"][0] == "msid"
+
+
+def test_a_file_in_two_folders_that_overlap_is_one(folder):
+    assert set(doctor.find_weights([folder, folder.parent])) == {folder / "msid.pt", folder / "mapping.pt"}
+
+
+def test_other_files_are_neither_read_nor_found(folder, monkeypatch):
+    """Checkpoints of gigabytes lie there, too."""
+    torch.save({"model.diffusion_model.x": torch.zeros(9)}, folder / "mine" / "sd15.ckpt")
+    (folder / "mine" / "half.pt").write_bytes((folder / "msid.pt").read_bytes()[:-2000])
+    monkeypatch.setattr(doctor, "load_parser", lambda file: pytest.fail(f"{file} was read"))
+
+    assert set(doctor.find_weights([folder])) == {folder / "msid.pt", folder / "mapping.pt"}
+
+
+def test_a_judge_that_comes_or_goes_is_noticed(folder):
+    judge = write_tiny_adaface(folder / "mine" / "any.bin")
+    assert doctor.find_weights([folder])[judge][0] == "adaface_ir50"
+    judge.unlink()
+    assert judge not in doctor.find_weights([folder])

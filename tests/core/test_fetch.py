@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+from collections import Counter
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlparse
@@ -35,6 +36,8 @@ class Server(BaseHTTPRequestHandler):
             return self.send_error(404)
         if path.path.startswith("/sorry"):
             return self._answer(200, b"<html>Too many have fetched it today</html>", "text/html")
+        if path.path.startswith("/endless"):
+            return self._endless("text/html" if path.query == "page" else "application/octet-stream")
         return self._file()
 
     def _file(self):
@@ -46,12 +49,26 @@ class Server(BaseHTTPRequestHandler):
         self.send_response(206 if start else 200)
         self.send_header("Content-Type", "application/octet-stream")
         self.send_header("Content-Length", str(len(body)))
+        if start and settings.says is not None:
+            self.send_header("Content-Range", settings.says or f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
         self.send_header("ETag", settings.etag)
         self.end_headers()
         if settings.breaks > 0:
             settings.breaks -= 1
             body = body[: len(body) // 2]
         self.wfile.write(body)
+
+    def _endless(self, kind):
+        """An answer without a length; nobody should take all of it."""
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.end_headers()
+        try:
+            while self.server.sent < 40 * len(CONTENT):
+                self.wfile.write(CONTENT)
+                self.server.sent += len(CONTENT)
+        except ConnectionError:
+            pass
 
     def _answer(self, code, body, kind):
         self.send_response(code)
@@ -69,6 +86,7 @@ def server():
     instance = ThreadingHTTPServer(("127.0.0.1", 0), Server)
     instance.requests, instance.etag, instance.breaks = [], '"one"', 0
     instance.ranges, instance.confirmed_at_once = True, False
+    instance.says, instance.sent = "", 0  # what stands in Content-Range: the truth, another text, or None
     thread = threading.Thread(target=instance.serve_forever, daemon=True)
     thread.start()
     instance.address = f"http://127.0.0.1:{instance.server_port}"
@@ -139,6 +157,41 @@ def test_bytes_of_another_version_are_not_gone_on_with(server, tmp_path, change)
     where = "other" if change == "address" else "file"
 
     assert fetch(entry(server, where), tmp_path, anything).path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("says", ["bytes 5-1048575/1048576", "bytes */1048576", "items 1048576-2/3", None])
+def test_an_answer_that_begins_elsewhere_is_not_appended(server, tmp_path, says):
+    server.breaks, server.says = 1, says
+
+    assert fetch(entry(server), tmp_path, anything).path.read_bytes() == CONTENT
+    half = len(CONTENT) // 2
+    assert [asked for _, asked in server.requests] == [None, f"bytes={half}-", None]  # all of it, anew
+
+
+@pytest.mark.parametrize("path", ["file", "endless"])
+def test_more_bytes_than_the_file_can_have_are_not_taken(server, tmp_path, path):
+    """With a length that is said beforehand, and without one."""
+    small, told = replace(entry(server, path), megabytes=0.5), []
+
+    with pytest.raises(DownloadError, match=r"sends more than 0\.6 MB, weights\.bin has 0\.5 MB.*Put weights\.bin"):
+        fetch(small, tmp_path, anything, progress=lambda done, total: told.append(done))
+    assert list(tmp_path.iterdir()) == [] and server.sent < 20 * len(CONTENT)
+    assert (told == []) == (path == "file")
+
+
+def test_what_goes_on_above_the_size_is_not_taken(server, tmp_path):
+    (tmp_path / ".weights.bin.part").write_bytes(CONTENT[:-1])
+    module._Part(tmp_path / "weights.bin").note(f"{server.address}/file", server.etag)
+
+    with pytest.raises(DownloadError, match="sends more than"):
+        fetch(replace(entry(server), megabytes=0.5), tmp_path, anything)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_a_page_only_its_beginning_is_read(server, tmp_path):
+    with pytest.raises(DownloadError, match="answers with a page"):
+        fetch(entry(server, "endless?page"), tmp_path, anything)
+    assert server.sent < 20 * len(CONTENT)
 
 
 def test_google_drives_page_is_passed(server, tmp_path, monkeypatch):
@@ -212,3 +265,16 @@ def test_addresses(server):
         address_of(PUBLISHED["recon"])
     with pytest.raises(DownloadError, match="is no address"):
         fetch(replace(entry(server), download="weights"), "/tmp", anything)
+
+
+def test_a_mirror_is_not_asked_for_files_that_share_a_name():
+    names = Counter(published.file for published in PUBLISHED.values())
+    for published in PUBLISHED.values():
+        assert published.mirrored == (names[published.file] == 1), published.kind
+
+    for kind in ("clip_h14", "siglip_so400m", "siglip_b16"):
+        with pytest.raises(DownloadError, match=r"several published files .* from a mirror.*published at"):
+            address_of(PUBLISHED[kind], "https://m.example/w")
+    assert address_of(PUBLISHED["clip_h14"]).startswith("https://huggingface.co/laion/")
+    with pytest.raises(DownloadError, match="no address of its own"):
+        address_of(PUBLISHED["siglip_b16"])

@@ -2,10 +2,12 @@
 
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 
+from f2d_core.catalogue import PUBLISHED
 from f2d_core.errors import DownloadError, SettingsError
 from f2d_core.fetch import Fetched
 from f2d_core.fetches import DONE, FAILED, RUNNING, STOPPED, STOPPING, Fetches
@@ -71,13 +73,15 @@ class Slow:
         return Fetched(folder / entry.file, "ab", True)
 
 
-def test_one_at_a_time_of_each_file(tmp_path):
+def test_one_at_a_time_of_each_file(tmp_path, monkeypatch):
+    namesake = replace(PUBLISHED["siglip_b16"], download="https://example.org/siglip.safetensors")
+    monkeypatch.setitem(PUBLISHED, "siglip_b16", namesake)
     slow = Slow()
     fetches = Fetches(slow)
     fetches.start("clip_h14", tmp_path)
     assert fetches.start("clip_h14", tmp_path).state == RUNNING
     with pytest.raises(DownloadError, match="Another open_clip_model.safetensors"):
-        fetches.start("siglip_b16", tmp_path, "https://example.org")
+        fetches.start("siglip_b16", tmp_path)
 
     slow.go.release(3)
     assert finished(fetches, "clip_h14").published is True
@@ -126,4 +130,6 @@ def test_what_has_no_address_is_not_begun(tmp_path):
     fetches = Fetches()
     with pytest.raises(DownloadError, match="cannot be fetched"):
         fetches.start("recon", tmp_path)
+    with pytest.raises(DownloadError, match="cannot be fetched from a mirror"):
+        fetches.start("siglip_b16", tmp_path, "https://example.org")
     assert fetches.states() == []

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from f2d_core.errors import OutputError, SettingsError
-from f2d_core.files import _umask, fresh_path, require_plain_name, safe_stem, write_atomically
+from f2d_core.files import _umask, files_below, fresh_path, require_plain_name, safe_stem, write_atomically
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -74,13 +74,20 @@ def test_a_folder_that_is_a_file_is_said_to_be(tmp_path):
         ("x" * 300, "x" * 100),
         ("line\nbreak", "line_break"),
         ("美咲", "美咲"),
+        ("美" * 100, "美" * 66),  # 3 bytes each, and no part of a character
+        ("é" * 100, "é" * 100),
+        ("x" * 99 + "🚲" * 30, "x" * 99 + "🚲"),
+        ("🚲" * 60, "🚲" * 50),
+        ("a\ud800b", "a_b"),
     ],
 )
 def test_safe_stem(name, stem):
     assert safe_stem(name) == stem
 
 
-@pytest.mark.parametrize("name", ["../anna", "a/b", "a\\b", "", "  ", "con", "a:b", ".hidden", "x" * 101])
+@pytest.mark.parametrize(
+    "name", ["../anna", "a/b", "a\\b", "", "  ", "con", "a:b", ".hidden", "x" * 101, "美" * 67, "\ud800"]
+)
 def test_a_name_that_is_no_file_name_is_refused_with_one_that_is(name):
     with pytest.raises(SettingsError, match="for example"):
         require_plain_name(name, "The name")
@@ -90,8 +97,39 @@ def test_a_plain_name_is_kept():
     assert require_plain_name(" Anna Müller ", "The name") == "Anna Müller"
 
 
+def test_the_longest_names_can_be_written(tmp_path):
+    stem = require_plain_name("🚲" * 50, "The name")
+    for expected in (f"{stem}.safetensors", f"{stem}_2.safetensors"):
+        path = write_atomically(fresh_path(tmp_path, stem, ".safetensors"), lambda temporary: temporary.write_text("a"))
+        assert path.name == expected
+
+
 def test_fresh_path_never_names_an_existing_file(tmp_path):
     for expected in ("a.txt", "a_2.txt", "a_3.txt"):
         path = fresh_path(tmp_path, "a", ".txt")
         assert path.name == expected
         path.write_text("")
+
+
+def test_fresh_path_is_free_in_other_folders_too(tmp_path):
+    for folder, name in (("one", "a.txt"), ("two", "a_2.txt"), ("two", "b.txt")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / name).write_text("")
+
+    assert fresh_path(tmp_path / "one", "a", ".txt", [tmp_path / "two", tmp_path / "none"]).name == "a_3.txt"
+    path = fresh_path(tmp_path / "one", "b", ".txt", [tmp_path / "one", tmp_path / "two"])
+    assert path == tmp_path / "one" / "b_2.txt"
+    assert fresh_path(tmp_path / "one", "b", ".txt") == tmp_path / "one" / "b.txt"
+
+
+def test_files_below_leaves_out_one_folder_at_the_top(tmp_path):
+    for name in ("a", "people/b", "sub/people/c", "sub/d"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+
+    assert {file.relative_to(tmp_path).as_posix() for file in files_below(tmp_path)} == {
+        *("a", "people/b", "sub/people/c", "sub/d")
+    }
+    assert tmp_path / "people" / "b" not in set(files_below(tmp_path, without="people"))
+    assert len(list(files_below(str(tmp_path), without="people"))) == 3
+    assert list(files_below(tmp_path / "absent")) == []

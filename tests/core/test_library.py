@@ -1,6 +1,7 @@
 """The saved identities of a folder: hostile names, links out of it, damaged files, nothing overwritten."""
 
 import io
+import os
 
 import pytest
 import torch
@@ -71,6 +72,8 @@ def test_damaged_and_foreign_files_are_shown_as_such(library, folder):
 
 
 def test_a_picture_that_is_none_is_left_out(folder, library):
+    large = torch.zeros(200, 200, 3, dtype=torch.uint8)
+    save_s_star(SStar(torch.zeros(2, 768), thumbnail=large), folder / "c.safetensors")
     save_s_star(
         SStar(torch.zeros(2, 768), thumbnail=torch.zeros(4000, 2, 3, dtype=torch.uint8)), folder / "a.safetensors"
     )
@@ -78,8 +81,8 @@ def test_a_picture_that_is_none_is_left_out(folder, library):
 
     entries = by_file(library)
 
-    assert entries["a.safetensors"].thumbnail == entries["b.safetensors"].thumbnail == b""
-    assert entries["a.safetensors"].problem == ""
+    assert [entries[f"{name}.safetensors"].thumbnail for name in "abc"] == [b""] * 3
+    assert [entries[f"{name}.safetensors"].problem for name in "abc"] == [""] * 3
 
 
 def test_a_changed_file_is_read_again(library, folder):
@@ -151,7 +154,87 @@ def test_renaming_overwrites_nobody(library, folder):
     assert load_s_star(folder / "ben.safetensors").name == "Ben" and (folder / "anna.safetensors").exists()
 
 
-@pytest.mark.parametrize("new", ["", "../x", "a/b", "con", "x:y"])
+@pytest.fixture
+def two(folder, tmp_path):
+    """A library of two folders: Anna and Bob, and Carl and another, hidden, Anna."""
+    save_s_star(person("Bob"), folder / "bob.safetensors")
+    save_s_star(person("Carl"), tmp_path / "second" / "carl.safetensors")
+    save_s_star(person("hidden Anna"), tmp_path / "second" / "anna.safetensors")
+    return Library([folder, tmp_path / "second"])
+
+
+@pytest.mark.parametrize(("who", "new"), [("carl", "bob"), ("bob", "carl"), ("carl", "anna")])
+def test_renaming_hides_nobody_in_another_folder(two, who, new):
+    with pytest.raises(OutputError, match=f"There is a {new}.safetensors already"):
+        two.rename(f"{who}.safetensors", new)
+
+    assert {file: entry.name for file, entry in by_file(two).items()} == {
+        "anna.safetensors": "Anna",
+        "bob.safetensors": "Bob",
+        "carl.safetensors": "Carl",
+    }
+
+
+def test_a_name_taken_in_a_folder_below_is_another_name(two, folder, tmp_path):
+    save_s_star(person("Dora"), folder / "work" / "dora.safetensors")
+    save_s_star(person("Emil"), tmp_path / "second" / "work" / "emil.safetensors")
+
+    assert two.rename("carl.safetensors", "dora") == "dora.safetensors"
+    with pytest.raises(OutputError, match="There is a emil.safetensors already"):
+        two.rename("work/dora.safetensors", "emil")
+
+
+def test_a_person_takes_the_name_that_the_file_has_already(two, folder):
+    assert two.rename("anna.safetensors", "anna") == "anna.safetensors"
+
+    assert load_s_star(folder / "anna.safetensors").name == "anna"
+    assert by_file(two)["anna.safetensors"].name == "anna" and len(list(folder.iterdir())) == 2
+
+
+def test_capitals_change_where_the_file_system_does_not_tell_them_apart(library, folder, monkeypatch):
+    """Played here: there, both names lead to one file."""
+    exists = os.path.exists
+
+    def alike(one, other):
+        return str(one).casefold() == str(other).casefold()
+
+    monkeypatch.setattr("os.path.samefile", alike)
+    monkeypatch.setattr("f2d_core.library._write_new", lambda path, write: pytest.fail(f"{path} is there already"))
+    monkeypatch.setattr("os.path.exists", lambda path: exists(path) or exists(str(path).replace("Anna", "anna")))
+
+    assert library.rename("anna.safetensors", "Anna") == "Anna.safetensors"
+    assert [file.name for file in folder.iterdir()] == ["Anna.safetensors"]
+    assert load_s_star(folder / "Anna.safetensors").name == "Anna"
+
+
+def test_a_link_to_another_name_is_not_the_same_file(library, folder):
+    os.link(folder / "anna.safetensors", folder / "ben.safetensors")
+
+    with pytest.raises(OutputError, match="There is a ben.safetensors already"):
+        library.rename("anna.safetensors", "ben")
+    assert load_s_star(folder / "ben.safetensors").name == "Anna"
+
+
+def test_what_comes_in_gets_a_name_that_is_free_in_all_folders(two, folder):
+    data = two.data("anna.safetensors")
+
+    assert two.add("carl.safetensors", data) == "carl_2.safetensors"
+    assert (folder / "carl_2.safetensors").exists() and by_file(two)["carl.safetensors"].name == "Carl"
+
+
+@pytest.mark.parametrize("act", ["path", "delete", "data", "load"])
+def test_a_name_that_no_file_system_takes_is_not_there(library, act):
+    with pytest.raises(WeightsError, match="is not in the identities folder"):
+        getattr(library, act)("x" * 300 + ".safetensors")
+
+
+def test_long_names_get_in_and_get_renamed(library, folder):
+    assert library.rename("anna.safetensors", "美" * 66) == "美" * 66 + ".safetensors"
+    data = library.data("美" * 66 + ".safetensors")
+    assert library.add("美" * 100 + ".safetensors", data) == "美" * 66 + "_2.safetensors"
+
+
+@pytest.mark.parametrize("new", ["", "../x", "a/b", "con", "x:y", "美" * 100])
 def test_names_that_are_none_are_refused(library, folder, new):
     with pytest.raises(SettingsError, match="cannot be a file name"):
         library.rename("anna.safetensors", new)

@@ -5,7 +5,7 @@ import torch
 
 from f2d_core.catalogue import PUBLISHED
 from f2d_core.errors import WeightsError
-from f2d_core.published import check_file
+from f2d_core.published import KEYS, SIZE, check_file, how_checked, most_bytes
 from f2d_core.testing import tiny_mapping_state_dict, tiny_msid_state_dict, tiny_recon_state_dict
 from tests.support.extractors import write_tiny_adaface
 
@@ -43,3 +43,23 @@ def test_detectors_are_judged_by_their_size(tmp_path):
     file.write_bytes(b"\x08" * 1000)
     with pytest.raises(WeightsError, match=r"det_10g\.onnx has 0\.0 MB, expected 16\.9 MB"):
         check_file(PUBLISHED["insightface"], file)
+
+
+@pytest.mark.parametrize("kind", PUBLISHED)
+def test_how_a_file_is_checked_is_said(kind, tmp_path):
+    """A file of the right size without any content passes where nothing but the size can be checked."""
+    entry = PUBLISHED[kind]
+    file = tmp_path / entry.file
+    with open(file, "wb") as stream:
+        stream.truncate(round(entry.megabytes * 1e6))  # a hole, which takes no place on the disk
+
+    if how_checked(entry) == SIZE:
+        check_file(entry, file)
+    else:
+        assert how_checked(entry) == KEYS
+        with pytest.raises(WeightsError):
+            check_file(entry, file)
+
+
+def test_a_file_may_be_a_tenth_larger_than_published():
+    assert most_bytes(PUBLISHED["mapping"]) == 52_800_000

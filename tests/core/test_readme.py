@@ -168,6 +168,39 @@ def test_links_to_files_and_headings_lead_somewhere(file):
             assert heading in {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}, target
 
 
+@pytest.mark.parametrize("file", sorted((REPO / "workflows").glob("*.json")), ids=lambda file: file.stem)
+def test_every_workflow_is_named_on_a_page(file):
+    """By its file, or as a name: `two_people`."""
+    named = re.compile(rf"workflows/{file.stem}\.json|`{file.stem}`")
+    pages = [REPO / "README.md", *(REPO / "docs").glob("*.md")]
+
+    assert any(named.search(page.read_text(encoding="utf-8")) for page in pages)
+
+
+def test_the_pages_for_tasks_are_in_the_readme():
+    linked = set(re.findall(r"\]\(docs/([\w-]+\.md)", README))
+
+    assert {page.name for page in (REPO / "docs").glob("*.md")} <= linked
+
+
+TASKS = "two-people expressions blend-and-average delayed-subject identity-library with-loras-and-controlnet".split()
+# Markers and settings of other nodes that those pages name.
+VALUES = {"anna", "anna_2", "person", "fixed", "euler", "euler_ancestral", "normal", "robust", "mean"}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_pages_for_tasks_name_what_there_is(name):
+    """Every `small_word` is an input or output of a node, a workflow, or one of the values below."""
+    page = (REPO / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    known = {row[0] for node in INTERFACE.values() for part in ("inputs", "outputs") for row in node[part]}
+    known |= {file.stem for file in (REPO / "workflows").glob("*.json")} | VALUES
+
+    assert re.search(r"`workflows/\w+\.json`", page) and "## Common mistakes" in page
+    assert set(re.findall(r"`([a-z][a-z0-9_]*)`", page)) <= known
+    for title in re.findall(r"\*\*\[(.+?)\]\(\.\./web/docs/(\w+)\.md\)", page):
+        assert (title[0].replace("\\", ""), title[1]) in {(name, node_id) for node_id, name in nodes().items()}
+
+
 def test_architecture_names_every_file_of_the_pack():
     page = (REPO / "docs" / "architecture.md").read_text(encoding="utf-8")
     for folder in ("f2d_core", "nodes"):

@@ -83,6 +83,8 @@ def test_a_file_of_a_newer_format_asks_for_an_update(anna, tmp_path):
         ({"s_star": torch.ones(768)}, {}, r"shape \(768,\)"),
         ({"s_star": torch.full((2, 768), float("nan"))}, {}, "not numbers"),
         ({"s_star": torch.ones(2, 768, dtype=torch.int32)}, {}, "int32"),
+        ({"s_star": torch.ones(2, 768), "v_id": torch.ones(1, 1536)}, {}, r"v_id is .* shape \(1, 1536\)"),
+        ({"s_star": torch.ones(2, 768), "v_exp": torch.full((64,), float("inf"))}, {}, "v_exp .* finite floats"),
         ({"s_star": torch.ones(2, 768)}, {"injection": "magic"}, 'unknown injection "magic"'),
         ({"clip_l": torch.ones(2, 768)}, {"format": ""}, "textual-inversion embedding, expected an identity"),
     ],
@@ -91,6 +93,20 @@ def test_files_that_are_no_identity_are_refused(tmp_path, tensors, metadata, wor
     metadata = {"format": "f2d-identity", "format_version": "1", **metadata}
     with pytest.raises(WeightsError, match=words):
         load_s_star(write_safetensors(tmp_path / "x.safetensors", tensors, metadata))
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [torch.zeros(200, 200, 3, dtype=torch.uint8), torch.zeros(112, 112, 3), torch.zeros(112, 112, dtype=torch.uint8)],
+)
+def test_a_picture_that_is_no_thumbnail_is_left_out_and_said(anna, tmp_path, picture, caplog):
+    path = save_s_star(replace(anna, thumbnail=picture), tmp_path / "anna.safetensors")
+
+    again = load_s_star(path)
+
+    assert again.thumbnail is None and torch.equal(again.vectors, anna.vectors)
+    (line,) = caplog.messages
+    assert f"anna.safetensors: its thumbnail is {picture.dtype}" in line and "(112, 112, 3)" in line
 
 
 def test_the_export_of_a_token_s_star_is_its_vectors(anna, tmp_path):

@@ -132,3 +132,13 @@ def test_expressions_that_do_not_fit(expression, to, message, people, mapping):
 def test_a_person_without_features_cannot_change_expression(people, mapping):
     with pytest.raises(MismatchError, match="holds no identity features"):
         sweep_expression(replace(people[0], v_id=None), mapping, reference(1), None, [0.0])
+
+
+def test_the_licence_of_the_person_stays_with_that_of_the_mapping(people, mapping):
+    mapping = replace(mapping, licence="for mappings; non-commercial")
+    anna = replace(people[0], licence="for mappings; of the photo")
+
+    (once,) = sweep_expression(anna, mapping, reference(1), None, [0.5])
+    (twice,) = sweep_expression(once, mapping, reference(1), None, [1.0])
+
+    assert once.licence == twice.licence == "for mappings; non-commercial; of the photo"

@@ -1,6 +1,7 @@
 """Reading and writing weight files: recognition, containers, refusal of anything but tensors, atomic writing."""
 
 import pickle
+import re
 import struct
 import zipfile
 
@@ -9,7 +10,15 @@ import torch
 from safetensors.torch import save_file
 
 from f2d_core.errors import OutputError, WeightsError
-from f2d_core.weights import convert, describe, read_tensors, read_weights, tensors_sha256, write_safetensors
+from f2d_core.weights import (
+    convert,
+    describe,
+    peek_tensors,
+    read_tensors,
+    read_weights,
+    tensors_sha256,
+    write_safetensors,
+)
 
 
 @pytest.fixture
@@ -169,3 +178,36 @@ def test_an_unwritable_place_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="Choose a folder that can be written"):
         write_safetensors(tmp_path / "file" / "a.safetensors", {"x": torch.ones(1)})
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x80\x02X\x01", b"\x80\x02G\x00\x00", b"\x80\x02" + b"\xff" * 40, b"nothing of the kind", b""]
+)
+def test_bytes_of_any_kind_are_called_damaged(content, tmp_path):
+    file = tmp_path / "odd.bin"
+    file.write_bytes(content)
+    for read in (read_tensors, peek_tensors):
+        with pytest.raises(WeightsError, match=r"odd\.bin .* is damaged"):
+            read(file)
+
+
+def test_an_older_file_whose_tensor_is_gone_is_called_damaged(tmp_path):
+    file = tmp_path / "odd.pth"
+    torch.save({"a": torch.zeros(3)}, file, _use_new_zipfile_serialization=False)
+    content = file.read_bytes()
+    at = list(re.finditer(rb"\d{5,}", content))[-1].start()  # its name in the list of what is there
+    file.write_bytes(content[:at] + b"x" + content[at + 1 :])
+
+    with pytest.raises(WeightsError, match="damaged"):
+        read_tensors(file)
+
+
+def test_a_file_is_peeked_into_without_reading_it(tmp_path):
+    wrapped = {"net_recon": {"module.a": torch.arange(3.0)}}
+    for name, zipped in (("new.pt", True), ("old.pt", False)):
+        torch.save(wrapped, tmp_path / name, _use_new_zipfile_serialization=zipped)
+        tensors, metadata = peek_tensors(tmp_path / name)
+        assert list(tensors) == ["a"] and tensors["a"].tolist() == [0, 1, 2] and metadata == {}
+    write_safetensors(tmp_path / "a.safetensors", {"a": torch.ones(2)}, {"licence": "mine"})
+    tensors, metadata = peek_tensors(tmp_path / "a.safetensors")
+    assert tensors["a"].tolist() == [1, 1] and metadata == {"licence": "mine"}

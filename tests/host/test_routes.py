@@ -81,6 +81,29 @@ def test_a_saved_person_is_asked_by_file(host, page, f2d_error):
         assert "\n" not in str(raised.value)
 
 
+def test_only_saved_people_are_read_and_none_of_any_size(host, page, f2d_error):
+    """Also where the file itself would do: the page may ask for anything."""
+    s_star = host.pack_module("f2d_core.s_star")
+    folder = host.base / "models" / "face2diffusion"
+    person = s_star.SStar(torch.zeros(3, 768), marker="eve", unknown_tensors={"more": torch.zeros(200_000)})
+    s_star.save_s_star(person, folder / "outside.safetensors")
+    s_star.save_s_star(person, folder / "identities" / "huge.safetensors")
+    torch.save({"x": torch.zeros(2)}, folder / "outside.pt")
+    refused = {
+        **dict.fromkeys(["../outside.safetensors", "../outside.pt", "sub/../../outside.safetensors"], "is not in"),
+        "..\\outside.safetensors": "is not in",
+        "huge.safetensors": "an identity file at most 700,000",
+    }
+    try:
+        for file, message in refused.items():
+            with pytest.raises(f2d_error, match=message):
+                page.tokens({"text": "eve", "people": [{"file": file}]})
+            assert (host.pack_module("nodes.host").find_identity(file) is None) == (message == "is not in")
+    finally:
+        for file in ("outside.safetensors", "outside.pt", "identities/huge.safetensors"):
+            (folder / file).unlink()
+
+
 @pytest.mark.parametrize(
     "body",
     [

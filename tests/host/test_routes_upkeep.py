@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from f2d_core.s_star import SStar, load_s_star, save_s_star
 from f2d_core.testing import tiny_msid_state_dict
 from tests.support import base_directory
+from tests.support.extractors import write_tiny_adaface
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -86,6 +87,9 @@ def test_an_export_is_exact_at_the_position_asked_for(answer, anna, host, small_
     [
         ("rename", {"file": "anna.safetensors", "name": "../x"}, "cannot be a file name"),
         ("rename", {"file": "../anna.safetensors", "name": "x"}, "no identity file of the library"),
+        ("rename", {"file": "anna.safetensors", "name": "美" * 100}, "cannot be a file name"),
+        ("rename", {"file": "x" * 300 + ".safetensors", "name": "x"}, "is not in the identities folder"),
+        ("delete", {"file": "x" * 300 + ".safetensors"}, "is not in the identities folder"),
         ("rename", {"file": 3, "name": "x"}, "file is int, expected a text"),
         ("delete", {"file": "/etc/passwd"}, "no identity file of the library"),
         ("delete", {}, "file is NoneType"),
@@ -111,6 +115,56 @@ def test_which_weights_are_there(answer, host, stand_ins):
     assert rows["msid"]["fetchable"] and not rows["recon"]["fetchable"]
     assert (rows["msid"]["megabytes"], rows["msid"]["commercial"]) == (85.8, False)
     assert "CC BY-NC-SA 4.0" in rows["msid"]["licence"]
+
+
+@pytest.fixture
+def two_folders(host, tmp_path, monkeypatch):
+    """Two empty model folders in the place of the host's."""
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder in folders:
+        folder.mkdir()
+    known = host.folder_paths.folder_names_and_paths
+    monkeypatch.setitem(known, "face2diffusion", ([str(folder) for folder in folders], known["face2diffusion"][1]))
+    return folders
+
+
+def here(answer):
+    return {row["kind"] for row in answer("GET", "/f2d/weights")["files"] if row["here"]}
+
+
+def test_weights_under_other_names_and_in_folders_below_are_there(answer, two_folders):
+    assert here(answer) == set()
+    (two_folders[1] / "mine" / "judge").mkdir(parents=True)
+    torch.save(tiny_msid_state_dict(), two_folders[1] / "mine" / "encoder.ckpt")
+    write_tiny_adaface(two_folders[1] / "mine" / "judge" / "model.bin")
+    assert here(answer) == {"msid", "adaface_ir50"}
+
+    (two_folders[1] / "mine" / "judge" / "model.bin").unlink()
+    (two_folders[0] / "mapping.pt").write_bytes(b"damaged")  # a loader takes it, and says so
+    assert here(answer) == {"msid", "mapping"}
+
+
+def test_a_judge_is_not_known_by_its_name(answer, two_folders):
+    for name in ("model.safetensors", "open_clip_model.safetensors"):
+        save_s_star(SStar(torch.ones(2, 768)), two_folders[0] / name)
+    with open(two_folders[1] / "open_clip_model.safetensors", "wb") as file:
+        file.truncate(3_944_500_000)  # a hole of the right size
+    assert here(answer) == set()
+
+
+def test_a_new_person_hides_nobody_in_another_folder(answer, two_folders, run_node):
+    anna = SStar(torch.ones(2, 768), "Anna")
+    save_s_star(anna, two_folders[1] / "identities" / "anna.safetensors")
+
+    assert run_node("F2DSaveSStar", s_star=(anna,), filename="anna")[0] == "anna_2.safetensors"
+    data = answer("GET", "/f2d/identities/data", file="anna_2.safetensors")["data"]
+    assert answer("POST", "/f2d/identities/import", name="anna.safetensors", data=data) == {
+        "file": "anna_3.safetensors"
+    }
+    assert sorted(file.name for file in (two_folders[0] / "identities").iterdir()) == [
+        "anna_2.safetensors",
+        "anna_3.safetensors",
+    ]
 
 
 def test_a_file_is_fetched_when_asked_for(answer, host, errors, tmp_path, monkeypatch):

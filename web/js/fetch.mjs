@@ -9,6 +9,9 @@ const POLL_MS = 400;
 const LOADERS = { F2DLoadMSIDEncoder: "msid", F2DLoadMapping: "mapping", F2DLoadExpressionEncoder: "recon" };
 const DETECTORS = ["yunet", "insightface", "facexlib"];
 const BUSY = ["running", "stopping"];
+const CHECKS = { keys: "keys and shapes", size: "size" }; // what the server compares where no hash is published
+const [ALL_THERE, ANYWAY] = ["done", "anyway"]; // answers of the window that let a run go on
+const SHORT = 8; // characters of a hash
 const SWITCHED_OFF = [2, 4]; // LiteGraph's modes of nodes that are muted or bypassed
 
 // --- what a run lacks ---
@@ -52,9 +55,14 @@ function otherwiseLacking() {
 
 // --- before a run ---
 
-let asking = null; // what every node of ours waits for while the prompt is put together
+const ANSWERED = Promise.resolve();
+const CANCELLED = new Error("The run was cancelled: files are missing.");
+let asking = ANSWERED; // what every node of ours waits for while a prompt is put together; null: a run begins
 
-/** Widgets are asked for their values when a run begins, one after the other: they wait while the user is asked. */
+/**
+ * Widgets are asked for their values when a run begins, one after the other: they wait while the user is asked. They are
+ * asked for an export too, which waits for nobody.
+ */
 function waitFor(widget) {
   after(widget, "beforeQueued", () => (asking = null));
   const own = widget.serializeValue;
@@ -65,14 +73,35 @@ function waitFor(widget) {
   };
 }
 
+/** Throws CANCELLED when the user does not want the run any more. */
 async function askBeforeRun() {
+  let answer = ALL_THERE;
   try {
     const { files } = await ask("/f2d/weights");
     const kinds = lacking(files);
-    if (kinds.length) await offer(kinds, true);
+    if (kinds.length) answer = await offer(kinds, true);
   } catch (error) {
     console.warn("face2diffusion:", error.message); // then the server says what is missing, as it does for scripts
   }
+  if (answer === null) throw CANCELLED;
+}
+
+/** A run that the user has cancelled ends here, as one that was not queued: the frontend would show an error. */
+function letRunsBeCancelled() {
+  const own = app.queuePrompt;
+  let calls = 0; // a second one, made during the first, returns before it
+  app.queuePrompt = async function (...values) {
+    calls += 1;
+    try {
+      return await own.apply(this, values);
+    } catch (error) {
+      if (error !== CANCELLED) throw error;
+      return false;
+    } finally {
+      calls -= 1;
+      if (!calls) asking = ANSWERED;
+    }
+  };
 }
 
 /** A run that failed because of a file which no widget names: its message does. */
@@ -85,7 +114,10 @@ async function offerAfter({ detail }) {
 
 // --- the window ---
 
-/** Show these kinds; resolves when the window is closed. waiting: a run goes on when everything is there. */
+/**
+ * Show these kinds; resolves when the window is closed. waiting: a run goes on when everything is there (ALL_THERE), or
+ * as it is (ANYWAY); null when it was cancelled.
+ */
 export async function offer(kinds, waiting) {
   const view = new Offer(kinds, waiting);
   await view.refresh();
@@ -115,6 +147,7 @@ class Offer {
   async open() {
     const buttons = [
       { label: this.waiting ? "Cancel" : "Close", act: (dialog) => this.leave(dialog) },
+      ...(this.waiting ? [{ label: "Run anyway", value: ANYWAY }] : []),
       { label: "Look again", act: () => this.refresh() },
     ];
     const ready = (dialog) => {
@@ -157,7 +190,7 @@ class Offer {
   }
 
   canFetch(row) {
-    return row.fetchable || this.mirror !== "";
+    return this.mirror ? row.mirrored : row.fetchable;
   }
 
   state(kind) {
@@ -172,7 +205,7 @@ class Offer {
     if (this.dialog) this.draw();
     if (this.dialog && this.waiting && !this.missing.length && !this.busy) {
       toast("success", "All files are there", "The run goes on.");
-      this.dialog.close("done");
+      this.dialog.close(ALL_THERE);
     }
   }
 
@@ -208,8 +241,9 @@ class Offer {
 
   /** Only what has changed is drawn again, so that the focus stays. */
   drawRow(row) {
-    const state = row.here && !BUSY.includes(this.state(row.kind)?.state) ? { state: "here" } : this.state(row.kind);
-    const look = JSON.stringify([state?.state, row.here, state?.error]);
+    const known = this.state(row.kind);
+    const state = row.here && !BUSY.includes(known?.state) ? { ...known, state: "here" } : known;
+    const look = JSON.stringify([state?.state, row.here, state?.error, state?.sha256]);
     const old = this.drawn.get(row.kind);
     if (old?.look !== look) {
       const element = this.row(row, state);
@@ -232,9 +266,18 @@ class Offer {
       h("strong", { textContent: row.title }),
       h("span", { textContent: `${row.file}, ${megabytes(row.megabytes)}` }),
       h("span", { textContent: terms }),
+      this.hash(row, state),
       h("span", { className: "f2d-quiet" }, ...linked(row.where)),
       this.action(row, state),
     );
+  }
+
+  /** Which hash its makers published, or how it is checked without one; and the hash of what came. */
+  hash(row, state) {
+    const own = state?.state === "here" ? state.sha256 : "";
+    if (row.sha256) return h("span", { title: row.sha256, textContent: `SHA-256 ${short(row.sha256)}${own ? ", as published" : ""}` });
+    const checked = this.canFetch(row) || row.checked === "keys" ? `: checked by ${CHECKS[row.checked]}` : ""; // by hand, nobody looks at the size
+    return h("span", { title: own, textContent: `no published hash${checked}${own ? `; it has SHA-256 ${short(own)}` : ""}` });
   }
 
   action(row, state) {
@@ -247,7 +290,8 @@ class Offer {
       return h("span", { className: "f2d-bar" }, bar, h("span", { className: "f2d-quiet" }), stop);
     }
     if (!this.canFetch(row)) {
-      return h("span", { className: "f2d-quiet", textContent: `Only to be had by hand: get it from the address above and put it into ${this.folder}.` });
+      const why = row.fetchable ? "Not from a mirror, where other files bear the same name" : "Only to be had by hand";
+      return h("span", { className: "f2d-quiet", textContent: `${why}: get it from the address above and put it into ${this.folder}.` });
     }
     const problem = state?.error ? h("span", { className: "f2d-problem", textContent: state.error }) : null;
     const label = state?.state === "stopped" ? "Go on" : state?.error ? "Try again" : "Download";
@@ -260,6 +304,10 @@ export function linked(text) {
   return text.split(/(https?:\/\/[^\s,)]+)/).map((part, i) =>
     i % 2 ? h("a", { href: part, target: "_blank", rel: "noopener noreferrer", textContent: part }) : part,
   );
+}
+
+function short(hash) {
+  return `${hash.slice(0, SHORT)}…`;
 }
 
 export function megabytes(value) {
@@ -291,6 +339,7 @@ export const fetching = {
     if (widget) waitFor(widget);
   },
   setup() {
+    letRunsBeCancelled();
     api.addEventListener("execution_error", (event) => offerAfter(event).catch((error) => console.warn("face2diffusion:", error.message)));
   },
 };

@@ -9,6 +9,13 @@ const ALL_PEOPLE = ["s_star", "s_star_2", "s_star_3", "s_star_4"];
 const KINDS = { F2DInject: ALL_PEOPLE, F2DDelayedSubject: ALL_PEOPLE, F2DSchedule: ["s_star"] };
 const APPLY = "F2DApplyToClip";
 const MIN_PX = 92;
+// Kinds of problems -> what is said of them when a run begins.
+const TITLES = {
+  missing: "A person is missing in the prompt",
+  misspelt: "A marker is misspelt in the prompt",
+  shared: "Two people share a marker",
+  error: "A prompt could not be checked",
+};
 // Dark text is readable on all of them; told apart by colour-blind people as well (after Okabe and Ito).
 const COLOURS = ["#ffb400", "#6ac1f0", "#37c99b", "#f39ac7", "#f0e442", "#b9a5ff", "#ff8f66", "#b5d96b"];
 const views = new Set();
@@ -91,8 +98,9 @@ class TokenView {
 
   draw(question, answer) {
     const known = question.people.filter(Boolean);
-    this.problems = answer.error ? [{ text: answer.error }] : answer.chunks ? problemsOf(question, answer) : [];
-    this.said.replaceChildren(...this.lines(question, answer));
+    this.problems = answer.error ? [{ kind: "error", text: answer.error }] : answer.chunks ? problemsOf(question, answer) : [];
+    const hints = answer.chunks ? hintsOf(question, answer) : [];
+    this.said.replaceChildren(...this.lines(question, answer), ...hints.map(quietly));
     this.chunks.replaceChildren(...(answer.chunks ?? []).map((chunk, i) => chunkOf(chunk, i, answer, known)));
     this.element.dataset.state = this.problems.length ? "bad" : "good";
     fit(this.node);
@@ -100,13 +108,12 @@ class TokenView {
 
   lines(question, answer) {
     if (this.problems.length) return this.problems.map((problem) => this.line(problem));
-    const quiet = (text) => [h("div", { className: "f2d-quiet" }, text)];
-    if (answer.note) return quiet(answer.note);
-    if (!question.people.length) return quiet("Connect a person to s_star.");
+    if (answer.note) return [quietly(answer.note)];
+    if (!question.people.length) return [quietly("Connect a person to s_star.")];
     const unknown = question.people.includes(null) ? " One person's marker is known when it runs." : "";
     const tokens = answer.chunks.reduce((sum, chunk) => sum + chunk.length, 0);
     const chunks = answer.chunks.length === 1 ? "1 chunk" : `${answer.chunks.length} chunks`;
-    return quiet(`${tokens} tokens in ${chunks} of 75.${unknown}`);
+    return [quietly(`${tokens} tokens in ${chunks} of 75.${unknown}`)];
   }
 
   line({ text, label, fix }) {
@@ -120,24 +127,47 @@ class TokenView {
   }
 }
 
-/** What would stop the node, or leave somebody out: [{text, label, fix}]. */
+function quietly(text) {
+  return h("div", { className: "f2d-quiet" }, text);
+}
+
+/** Where the people that the answer speaks of stand among all. */
+function placesOf(people) {
+  return people.map((person, i) => person && i).filter((i) => i !== null);
+}
+
+/** How a person of the answer is called: marker and name. */
+function nameOf(i, people, answer) {
+  const { name } = people[placesOf(people)[i]];
+  return answer.people[i].marker + (name ? ` (${name})` : "");
+}
+
+/** What would stop the node, or leave somebody out: [{kind, text, label, fix}]. */
 function problemsOf({ people, required }, answer) {
-  const known = people.map((person, i) => person && i).filter((i) => i !== null); // of the answer -> of all
-  const name = (i) => answer.people[i].marker + (people[known[i]].name ? ` (${people[known[i]].name})` : "");
+  const places = placesOf(people);
+  const name = (i) => nameOf(i, people, answer);
   const near = (i) => answer.near.filter((miss) => miss.person === i);
-  const shared = answer.shared.map((i) => ({ text: `Two people share the marker ${name(i)}: give one another marker.` }));
-  const missing = answer.missing.filter((i) => known[i] < required && !answer.shared.includes(i));
+  const shared = answer.shared.map((i) => ({ kind: "shared", text: `Two people share the marker ${name(i)}: give one another marker.` }));
+  const missing = answer.missing.filter((i) => places[i] < required && !answer.shared.includes(i));
   const lost = missing.filter((i) => !near(i).length).map((i) => ({
+    kind: "missing",
     text: `${name(i)} does not stand in the prompt.`,
     label: `Add ${answer.people[i].marker}`,
     fix: (text) => `${text.trimEnd()} ${answer.people[i].marker}`.trimStart(),
   }));
-  const misspelt = answer.near.map(({ text: found, person }) => ({
+  const misspelt = answer.near.filter(({ person }) => answer.missing.includes(person)).map(({ text: found, person }) => ({
+    kind: "misspelt",
     text: `“${found}” is not ${name(person)}${missing.includes(person) ? ", which does not stand in the prompt" : ""}.`,
     label: `Write ${answer.people[person].marker}`,
     fix: (text) => replaced(text, found, answer.people[person].marker),
   }));
   return [...shared, ...lost, ...misspelt];
+}
+
+/** What looks like the marker of somebody who stands in the prompt: perhaps meant, perhaps another word. */
+function hintsOf({ people }, answer) {
+  const near = answer.near.filter(({ person }) => !answer.missing.includes(person));
+  return near.map(({ text, person }) => `“${text}” is not ${nameOf(person, people, answer)}; it stays a word of its own.`);
 }
 
 /** `found` where it stands by itself, set apart by blanks where it is part of a word. */
@@ -169,12 +199,14 @@ function labelOf(marker, name) {
   return name && name !== marker ? `${marker} ${name}` : marker;
 }
 
-/** One message for all nodes whose prompt leaves somebody out. */
+/** One message for each kind of problem that the prompts of this run have; of each node, the first. */
 function warn() {
   const bad = [...views].filter((view) => view.problems.length && setting(SETTING) && isRun(view.node));
-  if (!bad.length) return;
-  const lines = bad.map((view) => `${view.node.title} (#${view.node.id}): ${view.problems[0].text}`);
-  toast("warn", "A person is missing in the prompt", lines.join("\n"));
+  for (const [kind, title] of Object.entries(TITLES)) {
+    const found = bad.filter((view) => view.problems[0].kind === kind);
+    const lines = found.map((view) => `${view.node.title} (#${view.node.id}): ${view.problems[0].text}`);
+    if (lines.length) toast("warn", title, lines.join("\n"));
+  }
 }
 
 function isRun(node) {

@@ -21,6 +21,17 @@ def test_size_and_licence_are_shown_and_the_file_is_fetched(f2d, mirror, tmp_pat
     assert (tmp_path / "models" / "msid.pt").read_bytes() == (tmp_path / "mirror" / "msid.pt").read_bytes()
 
 
+def test_where_only_the_size_can_be_checked_it_says_so(f2d, mirror, tmp_path):
+    with open(tmp_path / "mirror" / "det_10g.onnx", "wb") as file:
+        file.truncate(16_900_000)
+
+    code, out, err = f2d("fetch", "insightface", "--to", tmp_path / "models", "--mirror", mirror, "--yes")
+
+    assert code == 0, err
+    assert "its makers published none; of the content only the size could be checked" in out
+    assert "keys and shapes" not in out
+
+
 def test_nothing_is_fetched_unasked(refused, mirror, tmp_path):
     assert "--yes" in refused("fetch", "msid", "--to", tmp_path / "models", "--mirror", mirror)
     assert not (tmp_path / "models").exists()
