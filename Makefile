@@ -5,6 +5,8 @@
 #   make test                   all tests that can run on this machine
 #   make lint                   ruff
 #   make bench                  start cost of the pack, speed of the encoder, of training steps and of reading records
+#   make miniature              the weights of the small world, from nothing, in f2d_core/miniature/weights (hours; resumable)
+#   make evidence               the papers' tables in the small world, in docs/evidence (hours; resumable)
 #   make publish-check          what is missing before the pack may go to the ComfyUI registry
 
 PYTHON ?= python3
@@ -18,7 +20,9 @@ REQUIREMENTS := requirements-dev.txt $(wildcard $(COMFYUI_PATH)/requirements.txt
 INSTALLED := $(VENV)/.installed-$(shell cat $(REQUIREMENTS) | cksum | tr ' ' '-')
 INSTALL := $(if $(shell command -v uv),uv pip install --quiet --python $(PY),$(PY) -m pip install --quiet)
 
-.PHONY: demo test lint bench setup publish-check
+WORK ?= runs/miniature
+
+.PHONY: demo test lint bench setup miniature evidence publish-check
 
 demo: setup
 	$(PY) -m f2d_core demo $(if $(PHOTO),--photo "$(PHOTO)")
@@ -44,6 +48,12 @@ bench: setup
 	$(PY) bench/render.py
 	$(PY) bench/msid.py
 	$(PY) bench/recordio.py
+
+miniature: setup
+	$(PY) -m f2d_core.miniature.make --work "$(WORK)"
+
+evidence: setup
+	$(PY) -m f2d_core.miniature.evidence --work "$(WORK)"
 
 publish-check:
 	$(PYTHON) -m tests.support.publishing

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,15 @@ if TYPE_CHECKING:
 
     from ..ports import Progress
 
-__all__ = ["Conditioning", "DiffusersTextEncoder", "generate", "load_pipeline", "load_tokenizer", "official_scheduler"]
+__all__ = [
+    "Conditioning",
+    "DiffusersTextEncoder",
+    "generate",
+    "generate_together",
+    "load_pipeline",
+    "load_tokenizer",
+    "official_scheduler",
+]
 
 STEPS = 30  # official inference: Euler ancestral, 30 steps, guidance 7
 GUIDANCE = 7.0
@@ -78,31 +87,59 @@ def generate(
     height) px, multiples of 8, the model's own by default. early: what the first `early_steps` steps see instead of
     `conditioning`. progress counts steps over all pictures. Raises SettingsError.
     """
-    width, height = _require_size(pipe, size)
     _require_whole("-n", n, least=1)
-    _require_whole("steps", steps, least=1)
     _require_whole("seed", seed, least=0)
-    encoder = DiffusersTextEncoder(pipe.text_encoder, pipe.tokenizer)
-    negative = negative or encoder.encode("")
-    early = early if early is not None and early_steps > 0 else conditioning
-    chunks = max(prompt.chunks for prompt in (conditioning, negative, early))
-    late, away, first = (
-        encoder.padded(prompt, chunks).hidden.to(pipe.unet.device, pipe.unet.dtype)
-        for prompt in (conditioning, negative, early)
-    )
-    sampling = _sampling_pipeline(pipe, sampler)
+    negative = negative or DiffusersTextEncoder(pipe.text_encoder, pipe.tokenizer).encode("")
     for i in range(n):
-        yield sampling(
-            prompt_embeds=first,
-            negative_prompt_embeds=away,
-            generator=torch.Generator("cpu").manual_seed(seed + i),  # the same start noise on every device
-            num_inference_steps=steps,
-            guidance_scale=cfg,
-            width=width,
-            height=height,
-            callback_on_step_end=_step_callback(progress, i * steps, n * steps, late, early_steps),
-            callback_on_step_end_tensor_inputs=["prompt_embeds"],
-        ).images[0]
+        told = None if progress is None else partial(_further, progress, i * steps, n * steps)
+        (picture,) = generate_together(
+            pipe, [conditioning], [seed + i], negative, steps=steps, cfg=cfg, size=size, sampler=sampler,
+            early=None if early is None else [early], early_steps=early_steps, progress=told,
+        )  # fmt: skip
+        yield picture
+
+
+def generate_together(
+    pipe: Any,
+    conditionings: Sequence[Conditioning],
+    seeds: Sequence[int],
+    negative: Conditioning | None = None,
+    *,
+    steps: int = STEPS,
+    cfg: float = GUIDANCE,
+    size: tuple[int, int] | None = None,
+    sampler: str = EULER_ANCESTRAL,
+    early: Sequence[Conditioning] | None = None,
+    early_steps: int = 0,
+    progress: Progress | None = None,
+) -> list[Image]:
+    """Picture i of conditioning i and seed i, all in one batch: much faster than one by one where pictures are small.
+
+    Each is what `generate` gives alone, but for rounding. See there for the settings; progress counts steps.
+    Raises SettingsError.
+    """
+    width, height = _require_size(pipe, size)
+    _require_whole("steps", steps, least=1)
+    encoder = DiffusersTextEncoder(pipe.text_encoder, pipe.tokenizer)
+    away = [negative or encoder.encode("")] * len(conditionings)
+    first = early if early is not None and early_steps > 0 else conditionings
+    chunks = max(prompt.chunks for prompt in (*conditionings, *away, *first))
+    late, away, first = (
+        torch.cat([encoder.padded(prompt, chunks).hidden for prompt in prompts]).to(pipe.unet.device, pipe.unet.dtype)
+        for prompts in (conditionings, away, first)
+    )
+    return _sampling_pipeline(pipe, sampler)(
+        prompt_embeds=first,
+        negative_prompt_embeds=away,
+        # on the CPU: the same start noise on every device
+        generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+        num_inference_steps=steps,
+        guidance_scale=cfg,
+        width=width,
+        height=height,
+        callback_on_step_end=_step_callback(progress, steps, late, early_steps),
+        callback_on_step_end_tensor_inputs=["prompt_embeds"],
+    ).images
 
 
 def official_scheduler(config: Any) -> Any:
@@ -282,15 +319,20 @@ def _sampling_pipeline(pipe: Any, sampler: str) -> Any:
     return sampling
 
 
-def _step_callback(progress: Progress | None, before: int, total: int, late: torch.Tensor, early_steps: int) -> Any:
-    """Reports each step, and puts `late` (1, tokens, width) in the place of the prompt after `early_steps` of them."""
+def _further(progress: Progress, before: int, total: int, done: int, _steps: int) -> None:
+    """Steps of one picture, counted over several."""
+    progress(before + done, total)
+
+
+def _step_callback(progress: Progress | None, steps: int, late: torch.Tensor, early_steps: int) -> Any:
+    """Reports each step, and puts `late` (B, tokens, width) in the place of the prompts after `early_steps` of them."""
 
     def report(_pipe: Any, step: int, _timestep: Any, tensors: dict) -> dict:
         if progress is not None:
-            progress(before + step + 1, total)
+            progress(step + 1, steps)
         if step + 1 == early_steps:
-            # The prompt is the last row; the one before it, which guidance needs, is the negative prompt.
-            tensors["prompt_embeds"] = torch.cat([tensors["prompt_embeds"][:-1], late])
+            # The prompts are the last rows; those before them, which guidance needs, are the negative prompts.
+            tensors["prompt_embeds"] = torch.cat([tensors["prompt_embeds"][: -len(late)], late])
         return tensors
 
     return report

@@ -33,7 +33,7 @@ class AutoencoderLesson:
         return Rows(numbers, {"pixels": to_tensor(self._pictures.pictures(numbers)), "noise": noise})
 
     def measure(self, rows: Rows) -> dict[str, torch.Tensor]:
-        pixels = rows["pixels"].contiguous(memory_format=torch.channels_last)
+        pixels = rows["pixels"]
         with fast():
             posterior = self._vae.encode(pixels).latent_dist
             mean, logvar = posterior.mean.float(), posterior.logvar.float()

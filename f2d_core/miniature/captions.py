@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from .appearance import look_words
 from .people import Identities, sample_identities
 from .situations import EXPRESSIONS, POSE, PROPS, ROLES, SCENES, Situations, sample_situations
 
@@ -167,7 +168,7 @@ def caption(situations: Situations, i: int, who: str, random: np.random.Generato
     """
     calm_portrait = situations.mood[i] == 0 and situations.pose[i, POSE.index("scale")] > 0.32
     if calm_portrait and random.random() < 0.5:
-        return f"{who} face, looking at the camera"
+        return f"a photo of {who}, looking at the camera" if " with " in who else f"{who} face, looking at the camera"
     phrases = _phrases(situations, i, int(random.random() < 0.5))
     order = np.argsort(random.random(len(phrases)))
     return _sentence(who, [phrases[k] for k in order if phrases[k] and random.random() < 0.75])
@@ -205,14 +206,19 @@ CHOICE_PROMPTS = tuple(_prompt(named) for named in _CHOICES)
 
 
 def situation_for(prompt: int, n: int, seed: int, start: int = 0, choices: bool = False) -> Situations:
-    """n situations that show PROMPTS[prompt] (choices: CHOICE_PROMPTS[prompt]); everything else is as it comes."""
-    return sample_situations(seed, n, start).named(**(_CHOICES if choices else _TABLE)[prompt])
+    """n situations that show PROMPTS[prompt] (choices: CHOICE_PROMPTS[prompt]) and nothing else that has a word; pose,
+    light and the place of things are as they come."""
+    named = (_CHOICES if choices else _TABLE)[prompt]
+    return sample_situations(seed, n, start).named(**{**_UNNAMED, **named})
+
+
+_UNNAMED = {"mood": "neutral", "role": "none", "scene": "studio", "prop": "none"}  # none of which a table asks for
 
 
 def _words() -> tuple[str, ...]:
     said = ["a photo of and", PERSON, "face looking at the camera", *MOOD_WORDS.values(), *SCENE_WORDS.values()]
     said += [phrase for ways in ROLE_WORDS.values() for phrase in ways]
-    said += [*PROP_WORDS.values(), *NAMES]
+    said += [*PROP_WORDS.values(), *NAMES, *look_words()]
     return tuple(sorted({word.lower() for phrase in said for word in phrase.split()} | {","}))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..backends.single_file import NOISE_SCHEDULE
 from ..train.randomness import CHOICES, NOISE, POSTERIOR, generator, normals
@@ -42,12 +43,11 @@ class DenoiserLesson:
         return Rows(numbers, {"z_t": z_t, "noise": noise, "t": t, "ids": ids})
 
     def measure(self, rows: Rows) -> dict[str, torch.Tensor]:
-        with fast():
+        with fast(), sdpa_kernel(SDPBackend.MATH):  # the other one is slow backwards on a CPU
             context = self._text(input_ids=rows["ids"]).last_hidden_state
-            z_t = rows["z_t"].contiguous(memory_format=torch.channels_last)
-            found = self._unet(z_t, rows["t"], context).sample.float()
+            found = self._unet(rows["z_t"], rows["t"], context).sample.float()
         mse = (found - rows["noise"]).square().flatten(1).mean(dim=1)
-        return {"loss": mse * self._weights[rows["t"]], "mse": mse}
+        return {"loss": mse * self._weights.to(mse.device)[rows["t"]], "mse": mse}
 
 
 def noise_levels() -> torch.Tensor:

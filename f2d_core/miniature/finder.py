@@ -22,10 +22,10 @@ class FinderNet(nn.Module):
     """(B, 3, H, W) in [-1, 1] -> (B, 11, H / 8, W / 8): how sure it is of a face whose middle is in the cell, and the
     five points from the middle of the cell, x and y after one another, in reaches."""
 
-    def __init__(self):
+    def __init__(self, channels: tuple[int, int, int, int] = (32, 64, 96, 128)):
         super().__init__()
-        self.body = ConvNet((32, 64, 96, 128))
-        self.head = nn.Sequential(nn.GroupNorm(8, 128), nn.SiLU(), nn.Conv2d(128, 11, 1))
+        self.body = ConvNet(channels)
+        self.head = nn.Sequential(nn.GroupNorm(8, channels[-1]), nn.SiLU(), nn.Conv2d(channels[-1], 11, 1))
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         return self.head(self.body(pixels))
@@ -52,7 +52,7 @@ class FinderLesson:
 
     def measure(self, rows: Rows) -> dict[str, torch.Tensor]:
         with fast():
-            found = self._net(rows["pixels"].contiguous(memory_format=torch.channels_last))
+            found = self._net(rows["pixels"])
         found, there = found.float(), rows["there"]
         sure = F.binary_cross_entropy_with_logits(found[:, 0], there, reduction="none").sum(dim=(1, 2))
         off = ((found[:, 1:] - rows["offsets"]).abs().mean(dim=1) * there).sum(dim=(1, 2))
@@ -73,10 +73,8 @@ def targets(points: Sequence[np.ndarray], cells: int) -> tuple[torch.Tensor, tor
 class Finder:
     """A `ports.Detector` over a trained network."""
 
-    name = "miniature finder"
-
-    def __init__(self, net: FinderNet):
-        self._net = net.eval()
+    def __init__(self, net: FinderNet, name: str = "miniature finder"):
+        self._net, self.name = net.eval(), name
 
     @torch.no_grad()
     def detect(self, rgb: np.ndarray, threshold: float) -> list[Face]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -58,6 +60,10 @@ class Rows:
     def __getitem__(self, name: str) -> torch.Tensor:
         return self.tensors[name]
 
+    def on(self, place: torch.device) -> Rows:
+        """The same, on that device."""
+        return Rows(self.images, {name: value.to(place) for name, value in self.tensors.items()})
+
     def part(self, start: int, size: int) -> Rows:
         end = start + size
         return Rows(self.images[start:end], {name: value[start:end] for name, value in self.tensors.items()})
@@ -100,7 +106,7 @@ class ModuleTask:
         self._lesson = lesson
 
     def ready_batch(self, step: int, slots: range, micro_batch: int) -> Rows:
-        return self._lesson.rows(step, slots)
+        return self._lesson.rows(step, slots).on(device())
 
     def measure(self, batch: Rows) -> dict[str, torch.Tensor]:
         return self._lesson.measure(batch)
@@ -114,6 +120,8 @@ class ModuleJob:
 
     def __init__(self, lesson: Lesson, settings: Settings, made_of: Mapping[str, Any] | None = None):
         self.config, self._made_of = settings, dict(made_of or {})
+        for module in lesson.modules.values():
+            module.to(device())
         self.curves = tuple(lesson.figures)
         self.task = ModuleTask(lesson, settings)
         self.state = TrainState(self.task.groups, self.task.optimisation)
@@ -123,13 +131,15 @@ class ModuleJob:
         return {**asdict(self.config), **self._made_of}
 
     def tensors(self) -> dict[str, Mapping[str, torch.Tensor]]:
-        return {WEIGHTS: self._whole(), EMA: self.state.ema, MOMENTS: self.state.moments()}
+        averaged = {EMA: self.state.ema} if self.state.ema else {}  # a file without tensors cannot be read
+        return {WEIGHTS: self._whole(), MOMENTS: self.state.moments(), **averaged}
 
     def metadata(self) -> Mapping[str, Mapping[str, object]]:
         return {}
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        weights, ema, moments = (checkpoint.tensors[name] for name in (WEIGHTS, EMA, MOMENTS))
+        weights, moments = (checkpoint.tensors[name] for name in (WEIGHTS, MOMENTS))
+        ema = checkpoint.tensors.get(EMA, {})
         self.state.restore(checkpoint.step, weights, ema, moments, checkpoint.scale)
         put(self._modules, weights)
 
@@ -152,13 +162,27 @@ def put(modules: Modules, tensors: Mapping[str, torch.Tensor]) -> None:
 
 
 def load_result(modules: Modules, folder: Path) -> None:
-    """Give modules the result of a run. Raises WeightsError."""
+    """Give modules the result of a run, on the CPU. Raises WeightsError."""
+    for module in modules.values():
+        module.cpu()
     put(modules, read_tensors(folder / WEIGHTS)[0])
 
 
 def fast(enabled: bool = True) -> AbstractContextManager:
-    """Products of matrices in bf16 on the CPU, weights in fp32: half the time of fp32."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=enabled)
+    """Products of matrices in bf16, weights in fp32: half the time of fp32."""
+    return torch.autocast(device().type, torch.bfloat16, enabled=enabled)
+
+
+def device() -> torch.device:
+    """What trainings of this world run on: a GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_name() -> str:
+    """For people."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{os.cpu_count()} CPU cores ({platform.machine()})"
 
 
 def seeded(make: Callable[[], torch.nn.Module], seed: int) -> Any:

@@ -59,7 +59,7 @@ class LikenessLesson:
 
     def measure(self, rows: Rows) -> dict[str, torch.Tensor]:
         with fast():
-            features = self._net(rows["pixels"].contiguous(memory_format=torch.channels_last))
+            features = self._net(rows["pixels"])
         cosines = features @ F.normalize(self._net.people).T
         margin = F.one_hot(rows["labels"], cosines.shape[1]) * _LIKENESS_MARGIN
         loss = F.cross_entropy(_LIKENESS_SCALE * (cosines - margin), rows["labels"], reduction="none")
@@ -69,7 +69,7 @@ class LikenessLesson:
 class Likeness:
     """A `ports.IdentityExtractor`."""
 
-    name = "miniature likeness"
+    name, kind = "miniature likeness", "likeness"
 
     def __init__(self, net: LikenessNet, sha256: str = ""):
         self._net, self.sha256 = net.eval(), sha256
@@ -86,9 +86,9 @@ class Likeness:
 class ReaderNet(nn.Module):
     """Pictures (B, 3, 64, 64) and token ids (B, 77) -> (B, 128) each, of length 1."""
 
-    def __init__(self, tokens: int, end: int):
+    def __init__(self, tokens: int, end: int, channels: Sequence[int] = (32, 64, 96, 128)):
         super().__init__()
-        self.image = Pooled((32, 64, 96, 128), CROP_PX, _WIDTH)
+        self.image = Pooled(channels, CROP_PX, _WIDTH)
         self.words = nn.Embedding(tokens, _WIDTH)
         self.places = nn.Parameter(torch.zeros(77, _WIDTH))
         layer = nn.TransformerEncoderLayer(_WIDTH, 4, 2 * _WIDTH, dropout=0.0, batch_first=True, norm_first=True)
@@ -126,10 +126,10 @@ class ReaderLesson:
 
     def measure(self, rows: Rows) -> dict[str, torch.Tensor]:
         with fast():
-            seen = self._net.see(rows["pixels"].contiguous(memory_format=torch.channels_last))
+            seen = self._net.see(rows["pixels"])
             read = self._net.read(rows["ids"])
         scores = _READER_SCALE * seen @ read.T
-        right = torch.arange(len(scores))
+        right = torch.arange(len(scores), device=scores.device)
         loss = sum(F.cross_entropy(way, right, reduction="none") for way in (scores, scores.T)) / 2
         return {"loss": loss, "right": (scores.argmax(dim=1) == right).float()}
 
@@ -137,11 +137,11 @@ class ReaderLesson:
 class Reader:
     """A `ports.ImageTextExtractor`; pictures are the size of the world's."""
 
-    name = "miniature reader"
+    kind = "reader"
     logit_scale, logit_bias = _READER_SCALE, 0.0
 
-    def __init__(self, net: ReaderNet, tokenizer: Any, sha256: str = ""):
-        self._net, self._tokenizer, self.sha256 = net.eval(), tokenizer, sha256
+    def __init__(self, net: ReaderNet, tokenizer: Any, sha256: str = "", name: str = "miniature reader"):
+        self._net, self._tokenizer, self.sha256, self.name = net.eval(), tokenizer, sha256, name
 
     @torch.no_grad()
     def image_features(self, pictures: Sequence[np.ndarray]) -> torch.Tensor:
@@ -175,7 +175,7 @@ class GeometryLesson:
 
     def measure(self, rows: Rows) -> dict[str, torch.Tensor]:
         with fast():
-            found = self._net(rows["pixels"].contiguous(memory_format=torch.channels_last))
+            found = self._net(rows["pixels"])
         return {"loss": F.smooth_l1_loss(found.float(), rows["values"], reduction="none").mean(dim=1)}
 
 

@@ -50,13 +50,11 @@ def latent_set(
 ) -> LatentSet:
     """Encode pictures 0 .. count - 1 into `folder`, in parts; what is there already is kept."""
     parts = [range(start, min(start + PART, count)) for start in range(0, count, PART)]
-    files = []
-    for i, numbers in enumerate(parts):
-        file = folder / f"latents_{i:04}_{len(numbers)}.npz"
+    files = [folder / f"latents_{i:04}_{len(numbers)}.npz" for i, numbers in enumerate(parts)]
+    for numbers, file in zip(parts, files, strict=True):
         if not file.is_file():
             values = _encoded(numbers, pictures, vae, tokenizer)
             write_atomically(file, lambda path, values=values: _save(path, values))
-        files.append(file)
         if progress is not None:
             progress(numbers.stop, count)
     loaded = [np.load(file) for file in files]
@@ -76,7 +74,7 @@ def _encoded(numbers: range, pictures: PictureSet, vae: Any, tokenizer: Any) -> 
     found = []
     for pixels in torch.split(to_tensor(pictures.pictures(numbers)), ENCODED_AT_ONCE):
         with fast():
-            posterior = vae.encode(pixels.contiguous(memory_format=torch.channels_last)).latent_dist
+            posterior = vae.encode(pixels).latent_dist
         found.append((posterior.mean.float() * scale, posterior.logvar.float() + 2 * float(np.log(scale))))
     mean, logvar = (torch.cat(values).to(torch.float16).numpy() for values in zip(*found, strict=True))
     return {"mean": mean, "logvar": logvar, "tokens": token_ids(tokenizer, pictures.captions(numbers))}

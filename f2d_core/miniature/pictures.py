@@ -11,6 +11,7 @@ from functools import cache
 import numpy as np
 
 from ..train.randomness import CHOICES, generator
+from .appearance import described
 from .captions import NAMES, PERSON, caption, celebrity_identities
 from .people import Identities, sample_identities
 from .render import Rendered, render_together
@@ -22,10 +23,11 @@ _SECOND = 1 << 40  # added to the seed of whatever the second person has
 
 
 class PictureSet:
-    """The set of one seed. famous: whether people with names are among them."""
+    """The set of one seed. famous: whether people with names are among them. together: whether there are pairs.
+    looks: whether captions say what people without a name look like."""
 
-    def __init__(self, seed: int, famous: bool = True, together: bool = True):
-        self._seed = seed
+    def __init__(self, seed: int, famous: bool = True, together: bool = True, looks: bool = True):
+        self._seed, self._looks = seed, looks
         self._famous, self._together = FAMOUS * famous, TOGETHER * together
 
     def pictures(self, numbers: range) -> np.ndarray:
@@ -48,11 +50,19 @@ class PictureSet:
     def captions(self, numbers: range) -> list[str]:
         """As people would describe the pictures: some of what is there, always true."""
         pairs = self._draws(numbers)[:, 1] < self._together
-        (_, first), (_, second) = (self._people(numbers, which) for which in (0, 1))
+        first, second = (self._said(numbers, which) for which in (0, 1))
         how, _ = self._situations(numbers)
         return [
             caption(how, i, f"{first[i]} and {second[i]}" if pairs[i] else first[i], self._random(number, 1))
             for i, number in enumerate(numbers)
+        ]
+
+    def _said(self, numbers: range, which: int) -> list[str]:
+        """What captions call the people: a name, or what a person without one looks like."""
+        people, names = self._people(numbers, which)
+        return [
+            described(name, people, i, self._random(numbers[i], 2 + which)) if self._looks and name == PERSON else name
+            for i, name in enumerate(names)
         ]
 
     def _random(self, number: int, purpose: int) -> np.random.Generator:

@@ -71,6 +71,14 @@ def render_together(
     return Rendered(pixels, points, mask, first.expression, first.framing, captions(shared(situations), who))
 
 
+def render_scenes(identities: Identities, situations: Situations, size: int = SIZE) -> np.ndarray:
+    """(n, S, S, 3) uint8: the scenes of the situations and their light, with nobody there."""
+    figure = Figure(Canvas(len(situations), size), np.arange(len(situations)), identities, situations)
+    scene.draw_scene(figure)
+    figure.canvas.planes[:3] *= _light(figure)
+    return _levels(figure.canvas)
+
+
 def _check(people: Sequence[Identities], situations: Sequence[Situations], size: int) -> None:
     lengths = {len(part) for part in (*people, *situations)}
     if len(lengths) != 1 or 0 in lengths or len(people) != len(situations):
@@ -92,9 +100,14 @@ def _draw(
     for figure in figures:
         _draw_person(figure)
     canvas.planes[:3] *= _light(figures[0])
-    levels = np.rint(np.clip(canvas.planes[:3], 0, 1) * np.float32(255)).astype(np.uint8)
     points = np.stack([face.points(figure) for figure in figures], axis=1) * size - 0.5
-    return np.ascontiguousarray(levels.transpose(1, 2, 3, 0)), points, canvas.planes[3].copy()
+    return _levels(canvas), points, canvas.planes[3].copy()
+
+
+def _levels(canvas: Canvas) -> np.ndarray:
+    """(n, S, S, 3) uint8."""
+    levels = np.rint(np.clip(canvas.planes[:3], 0, 1) * np.float32(255)).astype(np.uint8)
+    return np.ascontiguousarray(levels.transpose(1, 2, 3, 0))
 
 
 def _draw_person(figure: Figure) -> None:

@@ -1,14 +1,16 @@
-"""Making the small Stable Diffusion of the miniature world from nothing: tokenizer, autoencoder, latents, denoiser."""
+"""Making the small Stable Diffusion of the miniature world from nothing: tokenizer, autoencoder, latents, denoiser.
+
+torchrun --standalone --nproc-per-node=2 -m f2d_core.miniature.stable_diffusion --work DIR --out DIR
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ..backends.diffusers import load_tokenizer
 from ..ports import Progress
-from ..train.run import Report, Watcher, carry_out
+from ..train.run import carry_out
 from .autoencoder import AutoencoderLesson, scaling_factor
 from .captions import WORDS
 from .denoiser import DenoiserLesson
@@ -17,13 +19,12 @@ from .latents import LatentSet, latent_set
 from .models import new_autoencoder, new_text_encoder, new_unet, save_model
 from .pictures import PictureSet
 from .tokenizer import write_word_tokenizer
+from .watching import Tell, watching
 
-PICTURES = 40_000  # that the denoiser is trained on
-AUTOENCODER = Settings(steps=2000, batch=24, learning_rate=1e-3, seed=11)
-DENOISER = Settings(steps=9000, batch=32, learning_rate=4e-4, ema=0.999, seed=12)
+PICTURES = 24_000  # that the denoiser is trained on
+AUTOENCODER = Settings(steps=1000, batch=16, learning_rate=3e-3, ema=0.98, seed=11, checkpoint_every=200)
+DENOISER = Settings(steps=7500, batch=32, learning_rate=8e-4, ema=0.995, seed=12, checkpoint_every=250)
 _DENOISER_SET, _AUTOENCODER_SET = 1, 2
-
-Tell = Callable[[str], Progress]  # the title of a piece of work -> who is told how far it is
 
 
 def make_stable_diffusion(work: Path, out: Path, tell: Tell) -> Path:
@@ -51,12 +52,3 @@ def _denoiser(folder: Path, data: LatentSet, tokenizer: Any, progress: Progress)
     carry_out(lambda: ModuleJob(lesson, DENOISER, {"pictures": len(data)}), folder, watcher=watching(progress))
     load_result({"unet": unet, "text": text_encoder}, folder)
     return unet.eval(), text_encoder.eval()
-
-
-def watching(progress: Progress) -> Watcher:
-    """A run's watcher that hands the count of steps on."""
-
-    def report(told: Report) -> None:
-        progress(told.result.step, told.steps)
-
-    return Watcher(progress=report)

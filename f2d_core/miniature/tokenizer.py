@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from ..backends.stand_in import END, START, WORD_END, byte_letters
+from ..files import write_atomically
 
 Pair = tuple[str, str]
 
@@ -19,14 +20,13 @@ Pair = tuple[str, str]
 def write_word_tokenizer(folder: str | Path, words: Iterable[str]) -> Path:
     """Write the tokenizer of `words`, lower-case and of plain letters, into `folder`; the same files every time."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     merges = learn_merges(sorted(set(words)))
     letters = byte_letters()
     names = [*letters, *(letter + WORD_END for letter in letters), *("".join(pair) for pair in merges), START, END]
     vocabulary = json.dumps({name: number for number, name in enumerate(names)}, ensure_ascii=False)
-    (folder / "vocab.json").write_text(vocabulary, encoding="utf-8")
     lines = ["#version: 0.2", *(" ".join(pair) for pair in merges)]
-    (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for name, text in (("vocab.json", vocabulary), ("merges.txt", "\n".join(lines) + "\n")):
+        write_atomically(folder / name, lambda path, text=text: path.write_text(text, encoding="utf-8"))
     return folder
 
 

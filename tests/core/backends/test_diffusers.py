@@ -11,6 +11,7 @@ from f2d_core.backends import diffusers as backend
 from f2d_core.backends.diffusers import (
     DiffusersTextEncoder,
     generate,
+    generate_together,
     load_pipeline,
     load_tokenizer,
     official_scheduler,
@@ -92,6 +93,22 @@ def test_each_picture_has_its_own_seed(pipe, encoder):
     first, second = pixels(pipe, prompt, n=2, seed=5)
     assert np.array_equal(second, pixels(pipe, prompt, seed=6)[0])
     assert not np.array_equal(first, second)
+
+
+def test_pictures_made_together_are_those_made_alone(pipe, encoder):
+    """Every one with its own prompt, seed and class prompt for the first steps; but for rounding."""
+    prompts = [encoder.encode("a photo of S*", [face(i)]) for i in (1, 2, 3)]
+    class_prompts = [encoder.encode(text) for text in ("a", "b " * 80, "c")]
+    seeds, settings = (5, 9, 9), {"steps": 3, "size": (64, 64), "early_steps": 1}
+
+    together = generate_together(pipe, prompts, seeds, early=class_prompts, **settings)
+    for picture, prompt, seed, early in zip(together, prompts, seeds, class_prompts, strict=True):
+        # with as many chunks as the longest of all, which guidance sees too
+        padded = encoder.padded(prompt, 2), encoder.padded(early, 2)
+        (alone,) = generate(pipe, padded[0], seed=seed, early=padded[1], **settings)
+        assert np.abs(np.asarray(picture).astype(int) - np.asarray(alone)).max() <= 2
+    (late,) = generate(pipe, prompts[0], seed=5, steps=3, size=(64, 64))
+    assert np.abs(np.asarray(together[0]).astype(int) - np.asarray(late)).mean() > 0.5
 
 
 def test_the_negative_prompt_counts_and_may_be_longer(pipe, encoder):

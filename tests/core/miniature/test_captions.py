@@ -115,8 +115,9 @@ def test_situations_show_their_prompt(choices, prompts):
             assert not rest.strip(", "), (prompt, rest)
 
 
-def test_situations_of_a_prompt_differ_otherwise():
+def test_situations_of_a_prompt_differ_otherwise_and_show_no_other_prompt():
     drawn = situation_for(0, 50, seed=5)
 
-    assert len(set(drawn.scene)) > 5 and len(set(drawn.mood)) > 5
+    assert drawn.pose[:, 0].std() > 3 and drawn.light[:, 0].std() > 0.2
+    assert not drawn.prop.any() and not drawn.mood.any() and set(drawn.scene) == {SCENES.index("studio")}
     assert np.array_equal(situation_for(0, 10, seed=5, start=20).pose, drawn.pose[20:30])

@@ -1,5 +1,7 @@
 """What the small models of this world learn, in a few steps each, through the ordinary run."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -35,9 +37,9 @@ def tokenizer_folder(tmp_path_factory):
     return write_word_tokenizer(tmp_path_factory.mktemp("tokenizer"), WORDS)
 
 
-def autoencoder_job():
+def autoencoder_job(settings=STEPS):
     vae = new_autoencoder(1)
-    return vae, lambda: ModuleJob(AutoencoderLesson(vae, PictureSet(2), STEPS.batch, STEPS.seed), STEPS)
+    return vae, lambda: ModuleJob(AutoencoderLesson(vae, PictureSet(2), settings.batch, settings.seed), settings)
 
 
 def test_the_loss_is_of_every_picture_by_itself():
@@ -51,8 +53,10 @@ def test_the_loss_is_of_every_picture_by_itself():
     assert torch.equal(rows["pixels"][2:], lesson.rows(5, range(2, 4))["pixels"])
 
 
-def test_a_stopped_training_goes_on_bit_by_bit(tmp_path):
-    vae, job = autoencoder_job()
+@pytest.mark.parametrize("ema", [0.9, 0.0])
+def test_a_stopped_training_goes_on_bit_by_bit(tmp_path, ema):
+    settings = replace(STEPS, ema=ema)
+    vae, job = autoencoder_job(settings)
     carry_out(job, tmp_path / "whole")
     load_result({"vae": vae}, tmp_path / "whole")
     whole = {key: value.clone() for key, value in vae.state_dict().items()}
@@ -61,10 +65,10 @@ def test_a_stopped_training_goes_on_bit_by_bit(tmp_path):
         if report.result.step == 3:
             raise KeyboardInterrupt
 
-    other, job = autoencoder_job()
+    other, job = autoencoder_job(settings)
     with pytest.raises(KeyboardInterrupt):
         carry_out(job, tmp_path / "stopped", watcher=Watcher(progress=stop))
-    other, job = autoencoder_job()
+    other, job = autoencoder_job(settings)
     carry_out(job, tmp_path / "stopped")
     load_result({"vae": other}, tmp_path / "stopped")
 

@@ -1,0 +1,75 @@
+"""Photos of invented people as a user has them: files in a folder. To train on, and to test with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from ..detect import Face
+from ..image import rgb_sha256, write_png
+from .people import Identities, sample_identities
+from .render import Rendered, render
+from .situations import Situations, sample_situations
+
+PHOTOS, MASKS = "photos", "masks"
+_IN_COSTUME = 0.3  # how many of the photos show somebody in a role
+
+
+@dataclass(frozen=True)
+class PhotoSet:
+    """n photos of n people, wherever they are, as a collection of portraits has them: some in costume, with nothing in
+    their hands. calm: of the face alone, without a costume, as people choose a photo of themselves."""
+
+    seed: int
+    count: int
+    calm: bool = False
+
+    @cached_property
+    def people(self) -> Identities:
+        return sample_identities(self.seed, self.count)
+
+    @cached_property
+    def situations(self) -> Situations:
+        drawn = sample_situations(self.seed, self.count)
+        costume = (drawn.variation[:, 0] < _IN_COSTUME) & (not self.calm)
+        return replace(drawn, role=np.where(costume, drawn.role, 0), prop=np.zeros_like(drawn.prop))
+
+    @cached_property
+    def rendered(self) -> Rendered:
+        return render(self.people, self.situations)
+
+    def name(self, i: int) -> str:
+        return f"{i:05}"
+
+
+class KnownFaces:
+    """A `ports.Detector` that knows where the faces of a photo set are, for their renderer does."""
+
+    def __init__(self, photos: PhotoSet):
+        self.name = f"points of the renderer, set {photos.seed}"
+        drawn = photos.rendered
+        self._points = {rgb_sha256(rgb): points for rgb, points in zip(drawn.pixels, drawn.points, strict=True)}
+
+    def detect(self, rgb: np.ndarray, threshold: float) -> list[Face]:
+        points = self._points.get(rgb_sha256(rgb))
+        if points is None:
+            return []
+        low, high = points.min(axis=0), points.max(axis=0)
+        reach = 0.8 * (high - low).max()
+        middle = (low + high) / 2
+        return [Face((*(middle - reach).tolist(), *(middle + reach).tolist()), points, 1.0)]
+
+
+def write_photos(photos: PhotoSet, folder: Path) -> Path:
+    """folder/photos/N.png and folder/masks/N.png, white where the face is. Raises OutputError."""
+    last = folder / MASKS / f"{photos.name(photos.count - 1)}.png"
+    if not last.is_file():
+        drawn = photos.rendered
+        for i in range(photos.count):
+            write_png(folder / PHOTOS / f"{photos.name(i)}.png", drawn.pixels[i])
+            mask = np.rint(255 * drawn.mask[i]).astype(np.uint8)
+            write_png(folder / MASKS / f"{photos.name(i)}.png", np.repeat(mask[..., None], 3, axis=2))
+    return folder

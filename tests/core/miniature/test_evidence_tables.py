@@ -1,0 +1,111 @@
+"""Tables of made-up trials: means, spreads, what holds, and the paper's numbers beside ours."""
+
+import json
+
+import numpy as np
+import pytest
+
+from f2d_core.evaluate.metrics import BEST_OF
+from f2d_core.miniature.evidence_tables import TABLES_OF_OURS, markdown, paper_table, table_values, write_tables
+from f2d_core.miniature.mappings import RECIPES
+from f2d_core.miniature.trials import COEFFICIENTS, design
+
+COUNT = len(design().faces)
+
+
+def part(level, seed):
+    """Scores around `level`; those of scenes 0.1 lower."""
+    noise = np.random.default_rng(seed).normal(0, 0.02, COUNT)
+    values = level + noise - 0.1 * (design().groups == "scenes")
+    columns = {name: values.tolist() for name in ("identity", "text", "gmean", "hmean", "nearest", "prompt", "found")}
+    return {**columns, "yaw": noise.tolist()}
+
+
+def trials(levels):
+    """Recipe -> three trials; "reconstruction" delayed is 0.05 better than not."""
+    found = {}
+    for name in RECIPES:
+        level = levels.get(name, 0.5)
+        found[name] = [
+            {
+                "seed": seed,
+                "plain": part(level, seed),
+                "delayed": part(level + 0.05, seed),
+                "best_of": {str(n): 0.1 * n for n in BEST_OF},
+                "expression": dict.fromkeys(COEFFICIENTS, 0.4),
+            }
+            for seed in range(3)
+        ]
+    return found
+
+
+def table(name):
+    return next(table for table in TABLES_OF_OURS if table.name == name)
+
+
+def test_every_row_and_metric_is_in_the_paper():
+    for own in TABLES_OF_OURS:
+        paper = paper_table(*own.place)
+        for row in own.rows:
+            assert row.trials in RECIPES
+            assert set(own.paper_metrics.values()) <= set(paper.rows[row.paper])
+        for claim in own.claims:
+            theirs = own.paper_metrics.get(claim.metric)
+            if theirs and claim.group == "all":
+                better, worse = (paper.rows[own.rows[i].paper][theirs] for i in (claim.better, claim.worse))
+                assert better > worse, (own.name, claim)
+
+
+def test_means_and_spreads_are_over_the_seeds():
+    found = table_values(table("objective"), trials({"masked": 0.3}))
+    rows = {row["title"]: row for row in found["rows"]}
+
+    by_seed = [np.mean(part(0.3, seed)["gmean"]) for seed in range(3)]
+    assert rows["masked reconstruction"]["groups"]["all"]["gmean"] == pytest.approx(
+        [np.mean(by_seed), np.std(by_seed, ddof=1)]
+    )
+    scenes = rows["masked reconstruction"]["groups"]["scenes"]["gmean"][0]
+    assert scenes == pytest.approx(0.2, abs=0.01)
+    assert rows["masked reconstruction"]["paper"]["gmean"] == 0.1282
+    assert (
+        rows["reconstruction, delayed"]["groups"]["all"]["text"][0] > rows["reconstruction"]["groups"]["all"]["text"][0]
+    )
+
+
+def test_an_ordering_holds_by_its_difference_and_is_certain_by_its_interval():
+    better = trials({"face2diffusion": 0.6, "masked": 0.4})
+    claims = table_values(table("objective"), better)["claims"]
+    against_masked = next(c for c in claims if c["worse"] == "masked reconstruction" and c["group"] == "all")
+    assert against_masked["holds"] and against_masked["certain"]
+    assert against_masked["difference"] == pytest.approx(0.2, abs=1e-6)
+    assert against_masked["paper_difference"] == pytest.approx(0.2252 - 0.1282)
+
+    turned = table_values(table("objective"), trials({"face2diffusion": 0.4, "masked": 0.6}))["claims"]
+    against_masked = next(c for c in turned if c["worse"] == "masked reconstruction" and c["group"] == "all")
+    assert not against_masked["holds"] and against_masked["certain"]
+
+    equal = table_values(table("words"), trials({}))["claims"][0]
+    assert not equal["certain"]
+
+
+def test_everything_is_written(tmp_path):
+    levels = {"msid": [{"1": 97.0, "2": 98.0}, {"1": 96.0, "2": 98.0}], "plain": [{"1": 91.0, "2": 99.0}] * 2}
+    true = part(0.8, 9)
+    files = write_tables(tmp_path, trials({}), levels, true)
+
+    assert all(file.stat().st_size > 500 for file in files)
+    whole = json.loads((tmp_path / "evidence.json").read_text())
+    assert whole["seeds"] == [0, 1, 2] and whole["judges"]["true"]["identity"][0] == pytest.approx(
+        np.mean(true["identity"])
+    )
+    text = (tmp_path / "evidence.md").read_text()
+    assert text == markdown(whole)
+    assert "| does not hold" in text or "| holds" in text
+    assert {f"{own.name}.png" for own in TABLES_OF_OURS} <= {file.name for file in files}
+
+
+def test_every_face_is_in_ten_prompts_and_every_prompt_with_five_faces():
+    plan = design()
+
+    assert np.bincount(plan.faces).tolist() == [10] * 20
+    assert np.bincount(plan.prompts).tolist() == [5] * 40
