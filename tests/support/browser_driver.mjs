@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 
+const [PRESSES, PRESS_MS] = [4, 10_000]; // on a button that is drawn on the canvas, until it answers
 const [packages, executablePath] = process.argv.slice(2);
 const { chromium } = createRequire(`${packages}/`)("playwright-core");
 
@@ -38,8 +39,16 @@ const commands = {
   files: ({ selector, paths }) => page.locator(selector).first().setInputFiles(paths),
   // What a click asks for or hands out: a file from the disk, a file to the disk (base64).
   async choose({ x, y, paths }) {
-    const [chooser] = await Promise.all([page.waitForEvent("filechooser"), page.mouse.click(x, y)]);
-    await chooser.setFiles(paths);
+    // The classic canvas takes a press that a busy machine stretches for a drag, and nothing opens: then people press again.
+    for (let left = PRESSES; ; left -= 1) {
+      try {
+        const event = page.waitForEvent("filechooser", { timeout: PRESS_MS });
+        const [chooser] = await Promise.all([event, page.mouse.click(x, y)]);
+        return await chooser.setFiles(paths);
+      } catch (error) {
+        if (left === 1 || error.name !== "TimeoutError") throw error;
+      }
+    }
   },
   async download({ selector }) {
     const [download] = await Promise.all([page.waitForEvent("download"), page.locator(selector).first().click()]);
