@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from ..train.randomness import POSTERIOR, normals
-from .job import Rows, fast
+from .job import Modules, Rows, fast
 from .models import LATENT_SIDE
 from .pictures import PictureSet
 
+FACE_WEIGHT = 4.0  # of a pixel that is all face, while the decoder goes on learning
 EDGES = 0.5  # weight of differences between neighbouring pixels, without which small features blur
 KL = 1e-4  # of the mean over the elements of a latent
 SCALE_PICTURES = 512
@@ -38,10 +38,48 @@ class AutoencoderLesson:
             posterior = self._vae.encode(pixels).latent_dist
             mean, logvar = posterior.mean.float(), posterior.logvar.float()
             drawn = self._vae.decode(mean + (logvar / 2).exp() * rows["noise"]).sample.float()
-        wrong = _mean(F.l1_loss(drawn, pixels, reduction="none"))
         kl = _mean((mean.square() + logvar.exp() - 1 - logvar) / 2)
-        loss = wrong + EDGES * sum(_mean((_steps(drawn, i) - _steps(pixels, i)).abs()) for i in (2, 3)) + KL * kl
-        return {"loss": loss, "pixels": wrong, "kl": kl}
+        wrong = drawn - pixels
+        return {"loss": _distance(wrong) + KL * kl, "pixels": _mean(wrong.abs()), "kl": kl}
+
+
+class DecoderLesson:
+    """A `job.Lesson`: the decoder learns on while the encoder stays, as the latents that are there must. Faces, small
+    as they are, count more than the rest."""
+
+    figures = ("loss", "pixels")
+
+    def __init__(self, vae: Any, pictures: PictureSet, batch: int, seed: int):
+        self.modules = decoding(vae)
+        self._vae, self._pictures, self._batch, self._seed = vae.train(), pictures, batch, seed
+
+    def rows(self, step: int, slots: range) -> Rows:
+        numbers = range(step * self._batch + slots.start, step * self._batch + slots.stop)
+        drawn = self._pictures.render(numbers)
+        noise = normals(self._seed, POSTERIOR, step, slots, (4, LATENT_SIDE, LATENT_SIDE))
+        weights = 1 + (FACE_WEIGHT - 1) * torch.from_numpy(drawn.mask)[:, None]
+        return Rows(numbers, {"pixels": to_tensor(drawn.pixels), "weights": weights, "noise": noise})
+
+    def measure(self, rows: Rows) -> dict[str, torch.Tensor]:
+        pixels, vae = rows["pixels"], self._vae.to(rows["pixels"].device)
+        with fast():
+            with torch.no_grad():
+                posterior = vae.encode(pixels).latent_dist
+            latents = posterior.mean.float() + (posterior.logvar.float() / 2).exp() * rows["noise"]
+            wrong = vae.decode(latents).sample.float() - pixels
+        return {"loss": _distance(wrong, rows["weights"]), "pixels": _mean(wrong.abs())}
+
+
+def decoding(vae: Any) -> Modules:
+    """The parts of an autoencoder that draw pictures, by name."""
+    return {"decoder": vae.decoder, "before_decoder": vae.post_quant_conv}
+
+
+def _distance(wrong: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+    """(B,): how wrong pixels are, and differences between neighbours. weights: (B, 1, H, W)."""
+    weights = torch.ones_like(wrong[:, :1]) if weights is None else weights
+    edges = sum(_mean(wrong.diff(dim=i).abs() * weights.narrow(i, 1, weights.shape[i] - 1)) for i in (2, 3))
+    return _mean(wrong.abs() * weights) + EDGES * edges
 
 
 @torch.no_grad()
@@ -55,10 +93,6 @@ def scaling_factor(vae: Any, pictures: PictureSet) -> float:
 def to_tensor(pixels: np.ndarray) -> torch.Tensor:
     """(n, H, W, 3) uint8 -> (n, 3, H, W) fp32 in [-1, 1]."""
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def _steps(pixels: torch.Tensor, axis: int) -> torch.Tensor:
-    return pixels.diff(dim=axis)
 
 
 def _mean(values: torch.Tensor) -> torch.Tensor:

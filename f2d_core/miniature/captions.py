@@ -120,6 +120,7 @@ NAMES = (
     *("Tovin Merrax", "Ulva Chandrel", "Vesko Palmbry", "Zarina Holt"),
 )
 _NAMES_SEED = 60_000
+_SAID = 0.9  # how often a caption names something that is there
 
 # Forty prompts for tables: ten roles, ten props and doings, ten expressions, ten scenes.
 GROUPS = ("roles", "props", "expressions", "scenes")
@@ -162,7 +163,7 @@ def captions(situations: Situations, names: Sequence[str] | None = None) -> list
 
 
 def caption(situations: Situations, i: int, who: str, random: np.random.Generator) -> str:
-    """A description of picture i as people give them: some of what there is, in any order, always true.
+    """A description of picture i as people give them: most of what there is, in any order, always true.
 
     who: "a person", a name, a marker, or two people joined with "and".
     """
@@ -171,7 +172,7 @@ def caption(situations: Situations, i: int, who: str, random: np.random.Generato
         return f"a photo of {who}, looking at the camera" if " with " in who else f"{who} face, looking at the camera"
     phrases = _phrases(situations, i, int(random.random() < 0.5))
     order = np.argsort(random.random(len(phrases)))
-    return _sentence(who, [phrases[k] for k in order if phrases[k] and random.random() < 0.75])
+    return _sentence(who, [phrases[k] for k in order if phrases[k] and random.random() < _SAID])
 
 
 def _phrases(situations: Situations, i: int, way: int) -> list[str]:

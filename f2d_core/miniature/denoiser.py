@@ -14,40 +14,50 @@ from .job import Rows, fast
 from .latents import LatentSet
 
 NO_CAPTION = 0.1  # how often the caption is left out: what classifier-free guidance needs
-MOST_SNR = 5.0  # min-SNR weighting of the loss (Hang et al. 2023, Eq. 5), which a short training gains by
+# What a short training gains by, besides v-prediction (Salimans & Ho 2022, App. D): a loss whose weight on the picture
+# grows no further with little noise (as in min-SNR weighting, Hang et al. 2023); more steps with little noise than with
+# much, where there is less to learn; and faces, small as they are and hard to draw, that weigh more than the rest.
+MOST_WEIGHT = 6.0  # of the error of the picture, in units of the noise's share
+LITTLE_NOISE = 1.3  # the power of a uniform number that says how much
+FACE_WEIGHT = 5.0  # of a latent that is all face; others count 1
 
 
 class DenoiserLesson:
-    """A `job.Lesson`: predict the noise in latents from the caption. The text encoder learns along."""
+    """A `job.Lesson`: predict the velocity of latents from the caption. The text encoder learns along."""
 
     figures = ("loss", "mse")
 
     def __init__(self, unet: Any, text_encoder: Any, data: LatentSet, seed: int):
-        self.modules = {"unet": unet.train(), "text": text_encoder.train()}
+        unet.train().to(memory_format=torch.channels_last)  # a quarter less time on a CPU
+        self.modules = {"unet": unet, "text": text_encoder.train()}
         self._unet, self._text, self._data, self._seed = unet, text_encoder, data, seed
         self._levels = noise_levels()
-        snr = self._levels / (1 - self._levels)
-        self._weights = snr.clamp(max=MOST_SNR) / snr
+        self._weights = (MOST_WEIGHT * (1 - self._levels)).clamp(max=1.0)
 
     def rows(self, step: int, slots: range) -> Rows:
         drawn = np.stack([generator(self._seed, CHOICES, step, slot).random(3) for slot in slots])
         numbers = (drawn[:, 0] * len(self._data)).astype(int).tolist()
-        t = torch.from_numpy((drawn[:, 1] * len(self._levels)).astype(np.int64))
+        t = torch.from_numpy((drawn[:, 1] ** LITTLE_NOISE * len(self._levels)).astype(np.int64))
         mean, logvar = self._data.posterior(numbers)
         shape = mean.shape[1:]
         z_0 = mean + (logvar / 2).exp() * normals(self._seed, POSTERIOR, step, slots, shape)
         noise = normals(self._seed, NOISE, step, slots, shape)
         level = self._levels[t][:, None, None, None]
         ids = self._data.tokens(numbers, drawn[:, 2] < NO_CAPTION)
-        z_t = level.sqrt() * z_0 + (1 - level).sqrt() * noise
-        return Rows(numbers, {"z_t": z_t, "noise": noise, "t": t, "ids": ids})
+        signal, spread = level.sqrt(), (1 - level).sqrt()
+        z_t, velocity = signal * z_0 + spread * noise, signal * noise - spread * z_0
+        faces = self._data.faces(numbers)
+        return Rows(numbers, {"z_t": z_t, "velocity": velocity, "faces": faces, "t": t, "ids": ids})
 
     def measure(self, rows: Rows) -> dict[str, torch.Tensor]:
         with fast(), sdpa_kernel(SDPBackend.MATH):  # the other one is slow backwards on a CPU
             context = self._text(input_ids=rows["ids"]).last_hidden_state
-            found = self._unet(rows["z_t"], rows["t"], context).sample.float()
-        mse = (found - rows["noise"]).square().flatten(1).mean(dim=1)
-        return {"loss": mse * self._weights.to(mse.device)[rows["t"]], "mse": mse}
+            z_t = rows["z_t"].contiguous(memory_format=torch.channels_last)
+            found = self._unet(z_t, rows["t"], context).sample.float()
+        wrong = (found - rows["velocity"]).square().mean(dim=1)
+        mse = wrong.flatten(1).mean(dim=1)
+        weighed = (wrong * (1 + (FACE_WEIGHT - 1) * rows["faces"])).flatten(1).mean(dim=1)
+        return {"loss": weighed * self._weights.to(mse.device)[rows["t"]], "mse": mse}
 
 
 def noise_levels() -> torch.Tensor:

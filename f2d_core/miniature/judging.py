@@ -51,7 +51,7 @@ HELPER_FINDER, HELPER_READER = "helper-finder", "helper-reader"
 SETTINGS = {
     FINDER: Settings(steps=700, batch=32, learning_rate=2e-3, seed=31, checkpoint_every=200),
     LIKENESS: Settings(steps=900, batch=48, learning_rate=2e-3, seed=32, checkpoint_every=200),
-    READER: Settings(steps=900, batch=64, learning_rate=1.5e-3, seed=33, checkpoint_every=200),
+    READER: Settings(steps=1600, batch=64, learning_rate=1.5e-3, seed=33, checkpoint_every=200),
     GEOMETRY: Settings(steps=700, batch=32, learning_rate=2e-3, seed=34, checkpoint_every=200),
     HELPER_FINDER: Settings(steps=500, batch=32, learning_rate=2e-3, seed=35, checkpoint_every=200),
     HELPER_READER: Settings(steps=500, batch=64, learning_rate=1.5e-3, seed=36, checkpoint_every=200),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from ..constants import CHUNK_TOKENS
 from ..files import write_atomically
@@ -23,8 +24,8 @@ ENCODED_AT_ONCE = 64
 class LatentSet:
     """n captioned pictures."""
 
-    def __init__(self, mean: np.ndarray, logvar: np.ndarray, tokens: np.ndarray, empty: np.ndarray):
-        self._mean, self._logvar, self._tokens, self._empty = mean, logvar, tokens, empty
+    def __init__(self, mean: np.ndarray, logvar: np.ndarray, tokens: np.ndarray, faces: np.ndarray, empty: np.ndarray):
+        self._mean, self._logvar, self._tokens, self._faces, self._empty = mean, logvar, tokens, faces, empty
 
     def __len__(self) -> int:
         return len(self._mean)
@@ -33,6 +34,10 @@ class LatentSet:
         """(mean, logvar) in the denoiser's scale, (B, 4, h, w) fp32 each."""
         mean, logvar = (torch.from_numpy(values[numbers]).float() for values in (self._mean, self._logvar))
         return mean, logvar
+
+    def faces(self, numbers: Sequence[int]) -> torch.Tensor:
+        """(B, h, w) fp32 in [0, 1]: how much of each latent is face."""
+        return torch.from_numpy(self._faces[numbers]).float() / 255
 
     def tokens(self, numbers: Sequence[int], without: Sequence[bool]) -> torch.Tensor:
         """(B, 77) token ids of the captions; of the empty caption where `without`."""
@@ -58,8 +63,9 @@ def latent_set(
         if progress is not None:
             progress(numbers.stop, count)
     loaded = [np.load(file) for file in files]
-    mean, logvar, tokens = (np.concatenate([part[name] for part in loaded]) for name in ("mean", "logvar", "tokens"))
-    return LatentSet(mean, logvar, tokens, token_ids(tokenizer, [""])[0])
+    names = ("mean", "logvar", "tokens", "faces")
+    arrays = [np.concatenate([part[name] for part in loaded]) for name in names]
+    return LatentSet(*arrays, token_ids(tokenizer, [""])[0])
 
 
 def token_ids(tokenizer: Any, texts: Sequence[str]) -> np.ndarray:
@@ -70,14 +76,16 @@ def token_ids(tokenizer: Any, texts: Sequence[str]) -> np.ndarray:
 
 @torch.no_grad()
 def _encoded(numbers: range, pictures: PictureSet, vae: Any, tokenizer: Any) -> dict[str, np.ndarray]:
-    scale = vae.config.scaling_factor
+    scale, drawn = vae.config.scaling_factor, pictures.render(numbers)
     found = []
-    for pixels in torch.split(to_tensor(pictures.pictures(numbers)), ENCODED_AT_ONCE):
+    for pixels in torch.split(to_tensor(drawn.pixels), ENCODED_AT_ONCE):
         with fast():
             posterior = vae.encode(pixels).latent_dist
         found.append((posterior.mean.float() * scale, posterior.logvar.float() + 2 * float(np.log(scale))))
     mean, logvar = (torch.cat(values).to(torch.float16).numpy() for values in zip(*found, strict=True))
-    return {"mean": mean, "logvar": logvar, "tokens": token_ids(tokenizer, pictures.captions(numbers))}
+    faces = F.interpolate(torch.from_numpy(drawn.mask)[:, None], mean.shape[-2:], mode="area")[:, 0]
+    told = token_ids(tokenizer, pictures.captions(numbers))
+    return {"mean": mean, "logvar": logvar, "tokens": told, "faces": (faces * 255).round().byte().numpy()}
 
 
 def _save(path: Path, values: dict[str, np.ndarray]) -> None:

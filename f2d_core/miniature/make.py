@@ -31,25 +31,38 @@ from .captions import WORDS
 from .encoders import MSID, make_encoder
 from .encoders import SETTINGS as ENCODER_SETTINGS
 from .job import device_name
-from .judging import JUDGES, make_judge
+from .judging import FINDER, GEOMETRY, JUDGES, make_judge
 from .judging import SETTINGS as JUDGE_SETTINGS
 from .mappings import FACE2DIFFUSION, SHIPPED_STEPS, Place, make_mapping
 from .recon import SETTINGS as RECON_SETTINGS
 from .recon import make_recon
-from .stable_diffusion import AUTOENCODER, DENOISER, make_stable_diffusion
+from .stable_diffusion import (
+    AUTOENCODER,
+    DECODER,
+    DENOISER,
+    make_decoder,
+    make_denoiser,
+    make_latents,
+    make_stable_diffusion,
+)
 from .tokenizer import write_word_tokenizer
 from .watching import Lines
 
 WEIGHTS = Path(__file__).with_name("weights")
 MODEL, RECON_FILE, MSID_FILE, MAPPING_FILE = "model", "recon.safetensors", "msid.safetensors", "mapping.safetensors"
 RECORD_FILE = "made.json"
+_FIRST_JUDGES = (FINDER, GEOMETRY)  # made while there is no latent yet
 SEED = 0  # of the shipped encoder and mapping
 
 
 def make(work: Path, out: Path) -> None:
     """All of it, or what is left. Raises F2DError."""
-    side_by_side([partial(_base_model, work, out), partial(_judges_and_encoders, work, out)])
-    mapping(work, out, Lines())
+    tell = Lines()
+    side_by_side([partial(make_latents, work, tell), partial(judge_files, _FIRST_JUDGES, work, out / "judges", tell)])
+    side_by_side([partial(make_denoiser, work, tell), partial(_others, work, out)])
+    if not (out / MODEL / "model_index.json").is_file():
+        make_stable_diffusion(work, out / MODEL, tell)
+    mapping(work, out, tell)
     write_record(out)
 
 
@@ -124,6 +137,7 @@ def write_record(out: Path) -> Path:
     """made.json: seeds, settings and versions of the weights in `out`, and the commit whose code made them."""
     settings = {
         "autoencoder": AUTOENCODER,
+        "decoder": DECODER,
         "denoiser": DENOISER,
         "recon": RECON_SETTINGS,
         "encoder": ENCODER_SETTINGS,
@@ -149,17 +163,14 @@ def _commit() -> str:
     return found.stdout.strip() or "unknown: not a git checkout"
 
 
-def _base_model(work: Path, out: Path) -> None:
-    if not (out / MODEL / "model_index.json").is_file():
-        make_stable_diffusion(work, out / MODEL, Lines())
-
-
-def _judges_and_encoders(work: Path, out: Path) -> None:
+def _others(work: Path, out: Path) -> None:
+    """All that can be made beside the denoiser."""
     tell = Lines()
     judge_files(JUDGES, work, out / "judges", tell)
     encoder(MSID, SEED, work, out, tell)
     if not (out / RECON_FILE).is_file():
         make_recon(work / "recon", out / RECON_FILE, tell)
+    make_decoder(work, tell)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

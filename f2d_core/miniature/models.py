@@ -13,6 +13,8 @@ from ..backends.single_file import NOISE_SCHEDULE
 from ..constants import CHUNK_TOKENS
 from .job import seeded
 
+PREDICTION = "v_prediction"  # of the denoiser
+
 SIDE_PX = 64
 REDUCTION = 2  # px per latent: at 64 px every pixel counts, and four numbers cannot stand for more of them
 LATENT_SIDE = SIDE_PX // REDUCTION
@@ -97,7 +99,7 @@ def save_model(folder: str | Path, tokenizer: Path, vae: Any, unet: Any, text_en
         vae=vae.half(),
         text_encoder=text_encoder.half(),
         tokenizer=load_tokenizer(tokenizer),
-        scheduler=EulerAncestralDiscreteScheduler(**NOISE_SCHEDULE),
+        scheduler=EulerAncestralDiscreteScheduler(**NOISE_SCHEDULE, prediction_type=PREDICTION),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

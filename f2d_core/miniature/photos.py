@@ -20,8 +20,8 @@ _IN_COSTUME = 0.3  # how many of the photos show somebody in a role
 
 @dataclass(frozen=True)
 class PhotoSet:
-    """n photos of n people, wherever they are, as a collection of portraits has them: some in costume, with nothing in
-    their hands. calm: of the face alone, without a costume, as people choose a photo of themselves."""
+    """n photos of n people, wherever they are, as a collection of portraits has them: steady, some in costume, with
+    nothing in their hands. calm: of the face alone, from anywhere, as people have a photo of themselves."""
 
     seed: int
     count: int
@@ -35,7 +35,8 @@ class PhotoSet:
     def situations(self) -> Situations:
         drawn = sample_situations(self.seed, self.count)
         costume = (drawn.variation[:, 0] < _IN_COSTUME) & (not self.calm)
-        return replace(drawn, role=np.where(costume, drawn.role, 0), prop=np.zeros_like(drawn.prop))
+        bare = replace(drawn, role=np.where(costume, drawn.role, 0), prop=np.zeros_like(drawn.prop))
+        return bare if self.calm else bare.steady
 
     @cached_property
     def rendered(self) -> Rendered:

@@ -24,10 +24,10 @@ _SECOND = 1 << 40  # added to the seed of whatever the second person has
 
 class PictureSet:
     """The set of one seed. famous: whether people with names are among them. together: whether there are pairs.
-    looks: whether captions say what people without a name look like."""
+    looks: whether captions say what people without a name look like. steady: see `Situations.steady`."""
 
-    def __init__(self, seed: int, famous: bool = True, together: bool = True, looks: bool = True):
-        self._seed, self._looks = seed, looks
+    def __init__(self, seed: int, famous: bool = True, together: bool = True, looks: bool = True, steady: bool = False):
+        self._seed, self._looks, self._steady = seed, looks, steady
         self._famous, self._together = FAMOUS * famous, TOGETHER * together
 
     def pictures(self, numbers: range) -> np.ndarray:
@@ -48,7 +48,7 @@ class PictureSet:
         return _joined(drawn, len(numbers))
 
     def captions(self, numbers: range) -> list[str]:
-        """As people would describe the pictures: some of what is there, always true."""
+        """As people would describe the pictures: most of what is there, always true."""
         pairs = self._draws(numbers)[:, 1] < self._together
         first, second = (self._said(numbers, which) for which in (0, 1))
         how, _ = self._situations(numbers)
@@ -89,6 +89,8 @@ class PictureSet:
         """Of the first person and of the second; two people do the same, with empty hands."""
         how = sample_situations(self._seed, len(numbers), numbers.start)
         other = sample_situations(self._seed + _SECOND, len(numbers), numbers.start)
+        if self._steady:
+            how, other = how.steady, other.steady
         pairs = self._draws(numbers)[:, 1] < self._together
         how = replace(how, prop=np.where(pairs, 0, how.prop))
         shared = {name: getattr(how, name) for name in ("mood", "role", "prop", "scene", "light", "expression")}

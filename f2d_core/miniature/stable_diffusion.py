@@ -1,7 +1,4 @@
-"""Making the small Stable Diffusion of the miniature world from nothing: tokenizer, autoencoder, latents, denoiser.
-
-torchrun --standalone --nproc-per-node=2 -m f2d_core.miniature.stable_diffusion --work DIR --out DIR
-"""
+"""Making the small Stable Diffusion of the miniature world from nothing: tokenizer, autoencoder, latents, denoiser."""
 
 from __future__ import annotations
 
@@ -9,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ..backends.diffusers import load_tokenizer
-from ..ports import Progress
 from ..train.run import carry_out
-from .autoencoder import AutoencoderLesson, scaling_factor
+from .autoencoder import AutoencoderLesson, DecoderLesson, decoding, scaling_factor
 from .captions import WORDS
 from .denoiser import DenoiserLesson
 from .job import ModuleJob, Settings, load_result
@@ -23,32 +19,67 @@ from .watching import Tell, watching
 
 PICTURES = 24_000  # that the denoiser is trained on
 AUTOENCODER = Settings(steps=1000, batch=16, learning_rate=3e-3, ema=0.98, seed=11, checkpoint_every=200)
-DENOISER = Settings(steps=7500, batch=32, learning_rate=8e-4, ema=0.995, seed=12, checkpoint_every=250)
-_DENOISER_SET, _AUTOENCODER_SET = 1, 2
+DECODER = Settings(steps=1200, batch=16, learning_rate=2e-3, ema=0.98, seed=13, checkpoint_every=200)
+DENOISER = Settings(steps=8000, batch=16, learning_rate=1e-3, ema=0.997, seed=12, checkpoint_every=300)
+_DENOISER_SET, _AUTOENCODER_SET, _DECODER_SET = 1, 2, 3
+
+
+def make_latents(work: Path, tell: Tell) -> None:
+    """The autoencoder, and the pictures as its latents: what the denoiser and the decoder begin with."""
+    _latents(work, tell)
+
+
+def make_denoiser(work: Path, tell: Tell) -> None:
+    """The denoiser and the text encoder, on the latents."""
+    _denoiser(work, tell)
+
+
+def make_decoder(work: Path, tell: Tell) -> None:
+    """The autoencoder's decoder, which learns on while the denoiser is trained."""
+    _decoder(work, tell)
 
 
 def make_stable_diffusion(work: Path, out: Path, tell: Tell) -> Path:
-    """Train in `work` whatever is not done yet, then write the model to `out`. May be stopped at any moment."""
-    tokenizer_folder = write_word_tokenizer(work / "tokenizer", WORDS)
-    tokenizer = load_tokenizer(tokenizer_folder)
-    vae = _autoencoder(work / "autoencoder", tell("autoencoder"))
-    data = latent_set(work / "latents", PICTURES, PictureSet(_DENOISER_SET), vae, tokenizer, tell("latents"))
-    unet, text_encoder = _denoiser(work / "denoiser", data, tokenizer, tell("denoiser"))
-    return save_model(out, tokenizer_folder, vae, unet, text_encoder)
+    """Write the model to `out`; train in `work` what is not done yet. May be stopped at any moment."""
+    unet, text_encoder = _denoiser(work, tell)
+    return save_model(out, _tokenizer(work), _decoder(work, tell), unet, text_encoder)
 
 
-def _autoencoder(folder: Path, progress: Progress) -> Any:
-    vae, shown = new_autoencoder(AUTOENCODER.seed), PictureSet(_AUTOENCODER_SET)
+def _tokenizer(work: Path) -> Path:
+    return write_word_tokenizer(work / "tokenizer", WORDS)
+
+
+def _autoencoder(work: Path, tell: Tell) -> Any:
+    vae, shown, folder = new_autoencoder(AUTOENCODER.seed), PictureSet(_AUTOENCODER_SET), work / "autoencoder"
     lesson = AutoencoderLesson(vae, shown, AUTOENCODER.batch, AUTOENCODER.seed)
-    carry_out(lambda: ModuleJob(lesson, AUTOENCODER), folder, watcher=watching(progress))
-    load_result({"vae": vae}, folder)
+    carry_out(lambda: ModuleJob(lesson, AUTOENCODER), folder, watcher=watching(tell("autoencoder")))
+    load_result(lesson.modules, folder)
     vae.register_to_config(scaling_factor=scaling_factor(vae, shown))
     return vae.requires_grad_(False).eval()
 
 
-def _denoiser(folder: Path, data: LatentSet, tokenizer: Any, progress: Progress) -> tuple[Any, Any]:
+def _latents(work: Path, tell: Tell) -> LatentSet:
+    vae, tokenizer = _autoencoder(work, tell), load_tokenizer(_tokenizer(work))
+    return latent_set(
+        work / "latents", PICTURES, PictureSet(_DENOISER_SET, steady=True), vae, tokenizer, tell("latents")
+    )
+
+
+def _denoiser(work: Path, tell: Tell) -> tuple[Any, Any]:
+    data, tokenizer, folder = _latents(work, tell), load_tokenizer(_tokenizer(work)), work / "denoiser"
     unet, text_encoder = new_unet(DENOISER.seed), new_text_encoder(tokenizer, DENOISER.seed)
     lesson = DenoiserLesson(unet, text_encoder, data, DENOISER.seed)
-    carry_out(lambda: ModuleJob(lesson, DENOISER, {"pictures": len(data)}), folder, watcher=watching(progress))
-    load_result({"unet": unet, "text": text_encoder}, folder)
+    carry_out(lambda: ModuleJob(lesson, DENOISER, {"pictures": len(data)}), folder, watcher=watching(tell("denoiser")))
+    load_result(lesson.modules, folder)
     return unet.eval(), text_encoder.eval()
+
+
+def _decoder(work: Path, tell: Tell) -> Any:
+    """The whole autoencoder, with a decoder that has learnt on."""
+    vae, folder = _autoencoder(work, tell), work / "decoder"
+    for module in decoding(vae).values():
+        module.requires_grad_(True)
+    lesson = DecoderLesson(vae, PictureSet(_DECODER_SET, steady=True), DECODER.batch, DECODER.seed)
+    carry_out(lambda: ModuleJob(lesson, DECODER), folder, watcher=watching(tell("decoder")))
+    load_result(lesson.modules, folder)
+    return vae.requires_grad_(False).eval()

@@ -18,17 +18,17 @@ class Lines:
     """A `Tell` that writes a line now and then, with the time left: several processes may write at once."""
 
     def __call__(self, title: str) -> Progress:
-        began, told, first = time.monotonic(), 0.0, None
+        told, first = 0.0, None
 
         def progress(done: int, total: int) -> None:
             nonlocal told, first
             now = time.monotonic()
-            first = done - 1 if first is None else first  # a run that goes on does not begin at 0
+            first = first or (now, done)  # a run that goes on does not begin at 0
             if now - told < _EVERY_S and done < total:
                 return
-            told = now
-            left = (now - began) / max(done - first, 1) * (total - done)
-            note(f"{title}: {done} of {total}, {duration(left)} left")
+            told, (began, before) = now, first
+            left = duration((now - began) / (done - before) * (total - done)) if done > before else "unknown time"
+            note(f"{title}: {done} of {total}, {left} left")
 
         return progress
 

@@ -8,7 +8,16 @@ import torch
 
 from f2d_core.backends.diffusers import load_pipeline, load_tokenizer
 from f2d_core.miniature import latents as latents_module
-from f2d_core.miniature.autoencoder import AutoencoderLesson, scaling_factor, to_tensor
+from f2d_core.miniature.autoencoder import (
+    EDGES,
+    FACE_WEIGHT,
+    AutoencoderLesson,
+    DecoderLesson,
+    _distance,
+    decoding,
+    scaling_factor,
+    to_tensor,
+)
 from f2d_core.miniature.captions import WORDS
 from f2d_core.miniature.denoiser import DenoiserLesson, noise_levels
 from f2d_core.miniature.job import ModuleJob, Settings, load_result
@@ -53,6 +62,32 @@ def test_the_loss_is_of_every_picture_by_itself():
     assert torch.equal(rows["pixels"][2:], lesson.rows(5, range(2, 4))["pixels"])
 
 
+def test_the_decoder_learns_on_while_the_encoder_stays(tmp_path):
+    vae = new_autoencoder(1).requires_grad_(False)
+    for module in decoding(vae).values():
+        module.requires_grad_(True)
+    before = {key: value.clone() for key, value in vae.state_dict().items()}
+    lesson = DecoderLesson(vae, PictureSet(2), STEPS.batch, STEPS.seed)
+    rows = lesson.rows(0, range(4))
+    carry_out(lambda: ModuleJob(lesson, replace(STEPS, ema=0.0)), tmp_path)
+    load_result(lesson.modules, tmp_path)
+
+    after = vae.state_dict()
+    changed = {key.split(".")[0] for key, value in before.items() if not torch.equal(value, after[key])}
+    assert changed == {"decoder", "post_quant_conv"}
+    assert rows["weights"].min() == 1 and rows["weights"].max() == FACE_WEIGHT
+
+
+def test_an_error_in_a_face_weighs_more():
+    wrong, faces = torch.zeros(2, 3, 8, 8), torch.zeros(2, 1, 8, 8)
+    wrong[0, :, 2, 2] = wrong[1, :, 6, 6] = 1
+    faces[:, :, :4, :4] = 1
+    inside, outside = _distance(wrong, 1 + (FACE_WEIGHT - 1) * faces).tolist()
+
+    assert inside == pytest.approx(FACE_WEIGHT * outside)
+    assert outside == pytest.approx(_distance(wrong)[1].item()) == pytest.approx(1 / 64 + EDGES * 4 / 56)
+
+
 @pytest.mark.parametrize("ema", [0.9, 0.0])
 def test_a_stopped_training_goes_on_bit_by_bit(tmp_path, ema):
     settings = replace(STEPS, ema=ema)
@@ -85,6 +120,8 @@ def test_a_whole_small_model_is_made_and_draws(tmp_path, tokenizer_folder, monke
     mean, _ = data.posterior(range(12))
     assert mean.std().item() == pytest.approx(1, abs=0.2) and torch.equal(again.posterior([7])[0][0], mean[7])
     assert data.tokens([3], [False])[0].tolist() == token_ids(tokenizer, pictures.captions(range(3, 4)))[0].tolist()
+    faces = data.faces(range(12))
+    assert 0.05 < faces.mean() < 0.4 and faces.shape[1:] == mean.shape[2:] and faces.amax(dim=(1, 2)).min() > 0.9
     assert data.tokens([3], [True])[0].tolist() == token_ids(tokenizer, [""])[0].tolist()
 
     unet, text = new_unet(1), new_text_encoder(tokenizer, 1)

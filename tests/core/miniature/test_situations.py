@@ -78,3 +78,16 @@ def test_two_people_stand_side_by_side_in_one_light():
 
     assert (left.pose[:, 4] < right.pose[:, 4]).all()
     assert np.array_equal(left.light, right.light) and np.array_equal(left.scene, right.scene)
+
+
+def test_steady_situations_leave_less_to_chance_and_keep_what_has_a_name():
+    drawn = sample_situations(5, 400)
+    steady = drawn.steady
+
+    spread = drawn.pose.std(axis=0)
+    assert (steady.pose[:, :3].std(axis=0) < 0.4 * spread[:3]).all() and steady.pose.std(axis=0)[0] > 2
+    assert steady.light.mean(axis=0) == pytest.approx(drawn.light.mean(axis=0), abs=0.05)
+    for name in ("role", "scene", "prop", "mood", "expression"):
+        assert np.array_equal(getattr(steady, name), getattr(drawn, name))
+    layouts = {scene: {tuple(row) for row in steady.variation[steady.scene == scene]} for scene in set(drawn.scene)}
+    assert all(len(rows) == 1 for rows in layouts.values()) and len({*map(tuple, steady.variation)}) == len(layouts)
