@@ -57,11 +57,11 @@ SEED = 0  # of the shipped encoder and mapping
 
 def make(work: Path, out: Path) -> None:
     """All of it, or what is left. Raises F2DError."""
-    tell = Lines()
-    side_by_side([partial(make_latents, work, tell), partial(judge_files, _FIRST_JUDGES, work, out / "judges", tell)])
-    side_by_side([partial(make_denoiser, work, tell), partial(_others, work, out)])
-    if not (out / MODEL / "model_index.json").is_file():
-        make_stable_diffusion(work, out / MODEL, tell)
+    tell, model = Lines(), out / MODEL
+    first_judges = partial(judge_files, _FIRST_JUDGES, work, out / "judges", tell)
+    side_by_side([partial(_unless_there, make_latents, work, model), first_judges])
+    side_by_side([partial(_unless_there, make_denoiser, work, model), partial(_others, work, out)])
+    _unless_there(make_stable_diffusion, work, model)
     mapping(work, out, tell)
     write_record(out)
 
@@ -163,6 +163,11 @@ def _commit() -> str:
     return found.stdout.strip() or "unknown: not a git checkout"
 
 
+def _unless_there(make_it: Callable[[Path, Path, Lines], object], work: Path, model: Path) -> None:
+    if not (model / "model_index.json").is_file():
+        make_it(work, model, Lines())
+
+
 def _others(work: Path, out: Path) -> None:
     """All that can be made beside the denoiser."""
     tell = Lines()
@@ -170,7 +175,7 @@ def _others(work: Path, out: Path) -> None:
     encoder(MSID, SEED, work, out, tell)
     if not (out / RECON_FILE).is_file():
         make_recon(work / "recon", out / RECON_FILE, tell)
-    make_decoder(work, tell)
+    make_decoder(work, out / MODEL, tell)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

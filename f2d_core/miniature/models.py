@@ -13,6 +13,7 @@ from ..backends.single_file import NOISE_SCHEDULE
 from ..constants import CHUNK_TOKENS
 from .job import seeded
 
+AUTOENCODER_FOLDER = "vae"  # of a model
 PREDICTION = "v_prediction"  # of the denoiser
 
 SIDE_PX = 64
@@ -87,7 +88,32 @@ def new_text_encoder(tokenizer: Any, seed: int) -> Any:
         "pad_token_id": tokenizer.pad_token_id,
     }
     config = CLIPTextConfig(vocab_size=len(tokenizer), **special, **_TEXT)
-    return seeded(lambda: CLIPTextModel(config), seed)
+    return seeded(lambda: _telling_words_apart(CLIPTextModel(config)), seed)
+
+
+def _telling_words_apart(text_encoder: Any) -> Any:
+    """First word vectors as large as what the layers put out, and thus far apart. With CLIP's own, a fiftieth of that,
+    a short training learnt to say the same for every word but those of scenes."""
+    embeddings = text_encoder.get_input_embeddings()
+    torch.nn.init.normal_(embeddings.weight)
+    return text_encoder
+
+
+def save_autoencoder(folder: Path, vae: Any) -> None:
+    """Write the autoencoder of a model, in fp16, before the rest of it is there: whole or not at all."""
+    part = folder / f"{AUTOENCODER_FOLDER}.part"
+    with quietly():
+        vae.half().save_pretrained(str(part))
+    part.rename(folder / AUTOENCODER_FOLDER)
+
+
+def load_autoencoder(folder: Path) -> Any:
+    """What `save_autoencoder` wrote, in fp32."""
+    from diffusers import AutoencoderKL
+
+    with quietly():
+        vae = AutoencoderKL.from_pretrained(str(folder), subfolder=AUTOENCODER_FOLDER, torch_dtype=torch.float32)
+    return vae.requires_grad_(False).eval()
 
 
 def save_model(folder: str | Path, tokenizer: Path, vae: Any, unet: Any, text_encoder: Any) -> Path:

@@ -12,7 +12,15 @@ from .captions import WORDS
 from .denoiser import DenoiserLesson
 from .job import ModuleJob, Settings, load_result
 from .latents import LatentSet, latent_set
-from .models import new_autoencoder, new_text_encoder, new_unet, save_model
+from .models import (
+    AUTOENCODER_FOLDER,
+    load_autoencoder,
+    new_autoencoder,
+    new_text_encoder,
+    new_unet,
+    save_autoencoder,
+    save_model,
+)
 from .pictures import PictureSet
 from .tokenizer import write_word_tokenizer
 from .watching import Tell, watching
@@ -24,32 +32,41 @@ DENOISER = Settings(steps=8000, batch=16, learning_rate=1e-3, ema=0.997, seed=12
 _DENOISER_SET, _AUTOENCODER_SET, _DECODER_SET = 1, 2, 3
 
 
-def make_latents(work: Path, tell: Tell) -> None:
+def make_latents(work: Path, out: Path, tell: Tell) -> None:
     """The autoencoder, and the pictures as its latents: what the denoiser and the decoder begin with."""
-    _latents(work, tell)
+    _latents(work, out, tell)
 
 
-def make_denoiser(work: Path, tell: Tell) -> None:
+def make_denoiser(work: Path, out: Path, tell: Tell) -> None:
     """The denoiser and the text encoder, on the latents."""
-    _denoiser(work, tell)
+    _denoiser(work, out, tell)
 
 
-def make_decoder(work: Path, tell: Tell) -> None:
-    """The autoencoder's decoder, which learns on while the denoiser is trained."""
-    _decoder(work, tell)
+def make_decoder(work: Path, out: Path, tell: Tell) -> None:
+    """The autoencoder as it is shipped, in `out`: its decoder learns on while the denoiser is trained."""
+    if not _shipped(out):
+        save_autoencoder(out, _decoder(work, out, tell))
 
 
 def make_stable_diffusion(work: Path, out: Path, tell: Tell) -> Path:
     """Write the model to `out`; train in `work` what is not done yet. May be stopped at any moment."""
-    unet, text_encoder = _denoiser(work, tell)
-    return save_model(out, _tokenizer(work), _decoder(work, tell), unet, text_encoder)
+    make_decoder(work, out, tell)
+    unet, text_encoder = _denoiser(work, out, tell)
+    return save_model(out, _tokenizer(work), load_autoencoder(out), unet, text_encoder)
 
 
 def _tokenizer(work: Path) -> Path:
     return write_word_tokenizer(work / "tokenizer", WORDS)
 
 
-def _autoencoder(work: Path, tell: Tell) -> Any:
+def _shipped(out: Path) -> bool:
+    """Whether there is an autoencoder in `out`, which nothing trains again."""
+    return (out / AUTOENCODER_FOLDER / "config.json").is_file()
+
+
+def _autoencoder(work: Path, out: Path, tell: Tell) -> Any:
+    if _shipped(out):
+        return load_autoencoder(out)
     vae, shown, folder = new_autoencoder(AUTOENCODER.seed), PictureSet(_AUTOENCODER_SET), work / "autoencoder"
     lesson = AutoencoderLesson(vae, shown, AUTOENCODER.batch, AUTOENCODER.seed)
     carry_out(lambda: ModuleJob(lesson, AUTOENCODER), folder, watcher=watching(tell("autoencoder")))
@@ -58,15 +75,14 @@ def _autoencoder(work: Path, tell: Tell) -> Any:
     return vae.requires_grad_(False).eval()
 
 
-def _latents(work: Path, tell: Tell) -> LatentSet:
-    vae, tokenizer = _autoencoder(work, tell), load_tokenizer(_tokenizer(work))
-    return latent_set(
-        work / "latents", PICTURES, PictureSet(_DENOISER_SET, steady=True), vae, tokenizer, tell("latents")
-    )
+def _latents(work: Path, out: Path, tell: Tell) -> LatentSet:
+    vae, tokenizer = _autoencoder(work, out, tell), load_tokenizer(_tokenizer(work))
+    pictures = PictureSet(_DENOISER_SET, steady=True)
+    return latent_set(work / "latents", PICTURES, pictures, vae, tokenizer, tell("latents"))
 
 
-def _denoiser(work: Path, tell: Tell) -> tuple[Any, Any]:
-    data, tokenizer, folder = _latents(work, tell), load_tokenizer(_tokenizer(work)), work / "denoiser"
+def _denoiser(work: Path, out: Path, tell: Tell) -> tuple[Any, Any]:
+    data, tokenizer, folder = _latents(work, out, tell), load_tokenizer(_tokenizer(work)), work / "denoiser"
     unet, text_encoder = new_unet(DENOISER.seed), new_text_encoder(tokenizer, DENOISER.seed)
     lesson = DenoiserLesson(unet, text_encoder, data, DENOISER.seed)
     carry_out(lambda: ModuleJob(lesson, DENOISER, {"pictures": len(data)}), folder, watcher=watching(tell("denoiser")))
@@ -74,9 +90,9 @@ def _denoiser(work: Path, tell: Tell) -> tuple[Any, Any]:
     return unet.eval(), text_encoder.eval()
 
 
-def _decoder(work: Path, tell: Tell) -> Any:
+def _decoder(work: Path, out: Path, tell: Tell) -> Any:
     """The whole autoencoder, with a decoder that has learnt on."""
-    vae, folder = _autoencoder(work, tell), work / "decoder"
+    vae, folder = _autoencoder(work, out, tell), work / "decoder"
     for module in decoding(vae).values():
         module.requires_grad_(True)
     lesson = DecoderLesson(vae, PictureSet(_DECODER_SET, steady=True), DECODER.batch, DECODER.seed)

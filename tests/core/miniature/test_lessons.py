@@ -22,7 +22,14 @@ from f2d_core.miniature.captions import WORDS
 from f2d_core.miniature.denoiser import DenoiserLesson, noise_levels
 from f2d_core.miniature.job import ModuleJob, Settings, load_result
 from f2d_core.miniature.latents import latent_set, token_ids
-from f2d_core.miniature.models import new_autoencoder, new_text_encoder, new_unet, save_model
+from f2d_core.miniature.models import (
+    load_autoencoder,
+    new_autoencoder,
+    new_text_encoder,
+    new_unet,
+    save_autoencoder,
+    save_model,
+)
 from f2d_core.miniature.pictures import PictureSet
 from f2d_core.miniature.tokenizer import write_word_tokenizer
 from f2d_core.train.run import Watcher, carry_out
@@ -131,6 +138,28 @@ def test_a_whole_small_model_is_made_and_draws(tmp_path, tokenizer_folder, monke
     pipe.set_progress_bar_config(disable=True)
     picture = pipe("a photo of a person", num_inference_steps=2, output_type="np").images[0]
     assert picture.shape == (64, 64, 3) and np.isfinite(picture).all()
+
+
+def test_an_autoencoder_comes_back_from_the_models_folder(tmp_path):
+    vae = new_autoencoder(1)
+    vae.register_to_config(scaling_factor=0.7)
+    save_autoencoder(tmp_path, vae)
+    back = load_autoencoder(tmp_path)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["vae"] and back.config.scaling_factor == 0.7
+    assert all(v.dtype == torch.float32 for v in back.state_dict().values())
+    assert torch.equal(back.state_dict()["quant_conv.weight"], vae.float().state_dict()["quant_conv.weight"])
+
+
+def test_words_are_far_apart_before_anything_is_learnt(tokenizer_folder):
+    """A text encoder that hears no difference between a crown and a chef hat teaches the denoiser none."""
+    tokenizer = load_tokenizer(tokenizer_folder)
+    ids = torch.from_numpy(token_ids(tokenizer, ["a crown", "a chef", "a library"]).astype(np.int64))
+    with torch.no_grad():
+        words = new_text_encoder(tokenizer, 1).eval()(input_ids=ids).last_hidden_state[:, 2]
+
+    cosines = torch.nn.functional.cosine_similarity(words[[0, 0, 1]], words[[1, 2, 2]])
+    assert cosines.abs().max() < 0.6
 
 
 def test_the_noise_is_stable_diffusions():
