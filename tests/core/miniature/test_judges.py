@@ -68,7 +68,7 @@ def test_the_finder_learns_where_faces_are(drawn):
         return pair.pixels[chosen], [faces[i] for i in chosen]
 
     net = seeded(FinderNet, 1)
-    first, last = learn(FinderLesson(net, marked, 8), 60)
+    first, last = learn(FinderLesson(net, marked, 8), 120)
     assert last < first / 8
 
     found = Finder(net).detect(pair.pixels[both[0]], 0.5)
