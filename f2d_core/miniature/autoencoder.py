@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..train.randomness import POSTERIOR, normals
-from .job import Modules, Rows, fast
+from .job import Rows, device, fast
 from .models import LATENT_SIDE
 from .pictures import PictureSet
 
@@ -50,8 +50,11 @@ class DecoderLesson:
     figures = ("loss", "pixels")
 
     def __init__(self, vae: Any, pictures: PictureSet, batch: int, seed: int):
-        self.modules = decoding(vae)
-        self._vae, self._pictures, self._batch, self._seed = vae.train(), pictures, batch, seed
+        vae.requires_grad_(False).train().to(device())
+        self.modules = {"decoder": vae.decoder, "before_decoder": vae.post_quant_conv}
+        for module in self.modules.values():
+            module.requires_grad_(True)
+        self._vae, self._pictures, self._batch, self._seed = vae, pictures, batch, seed
 
     def rows(self, step: int, slots: range) -> Rows:
         numbers = range(step * self._batch + slots.start, step * self._batch + slots.stop)
@@ -61,18 +64,13 @@ class DecoderLesson:
         return Rows(numbers, {"pixels": to_tensor(drawn.pixels), "weights": weights, "noise": noise})
 
     def measure(self, rows: Rows) -> dict[str, torch.Tensor]:
-        pixels, vae = rows["pixels"], self._vae.to(rows["pixels"].device)
+        pixels = rows["pixels"]
         with fast():
             with torch.no_grad():
-                posterior = vae.encode(pixels).latent_dist
+                posterior = self._vae.encode(pixels).latent_dist
             latents = posterior.mean.float() + (posterior.logvar.float() / 2).exp() * rows["noise"]
-            wrong = vae.decode(latents).sample.float() - pixels
+            wrong = self._vae.decode(latents).sample.float() - pixels
         return {"loss": _distance(wrong, rows["weights"]), "pixels": _mean(wrong.abs())}
-
-
-def decoding(vae: Any) -> Modules:
-    """The parts of an autoencoder that draw pictures, by name."""
-    return {"decoder": vae.decoder, "before_decoder": vae.post_quant_conv}
 
 
 def _distance(wrong: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..backends.diffusers import load_tokenizer
 from ..train.run import carry_out
-from .autoencoder import AutoencoderLesson, DecoderLesson, decoding, scaling_factor
+from .autoencoder import AutoencoderLesson, DecoderLesson, scaling_factor
 from .captions import WORDS
 from .denoiser import DenoiserLesson
 from .job import ModuleJob, Settings, load_result
@@ -32,14 +32,21 @@ DENOISER = Settings(steps=8000, batch=16, learning_rate=1e-3, ema=0.997, seed=12
 _DENOISER_SET, _AUTOENCODER_SET, _DECODER_SET = 1, 2, 3
 
 
-def make_latents(work: Path, out: Path, tell: Tell) -> None:
-    """The autoencoder, and the pictures as its latents: what the denoiser and the decoder begin with."""
-    _latents(work, out, tell)
+def make_latents(work: Path, out: Path, tell: Tell) -> LatentSet:
+    """The pictures as latents of the autoencoder: what the denoiser learns from."""
+    vae, tokenizer = _autoencoder(work, out, tell), load_tokenizer(_tokenizer(work))
+    pictures = PictureSet(_DENOISER_SET, steady=True)
+    return latent_set(work / "latents", PICTURES, pictures, vae, tokenizer, tell("latents"))
 
 
-def make_denoiser(work: Path, out: Path, tell: Tell) -> None:
+def make_denoiser(work: Path, out: Path, tell: Tell) -> tuple[Any, Any]:
     """The denoiser and the text encoder, on the latents."""
-    _denoiser(work, out, tell)
+    data, tokenizer, folder = make_latents(work, out, tell), load_tokenizer(_tokenizer(work)), work / "denoiser"
+    unet, text_encoder = new_unet(DENOISER.seed), new_text_encoder(tokenizer, DENOISER.seed)
+    lesson = DenoiserLesson(unet, text_encoder, data, DENOISER.seed)
+    carry_out(lambda: ModuleJob(lesson, DENOISER, {"pictures": len(data)}), folder, watcher=watching(tell("denoiser")))
+    load_result(lesson.modules, folder)
+    return unet.eval(), text_encoder.eval()
 
 
 def make_decoder(work: Path, out: Path, tell: Tell) -> None:
@@ -51,7 +58,7 @@ def make_decoder(work: Path, out: Path, tell: Tell) -> None:
 def make_stable_diffusion(work: Path, out: Path, tell: Tell) -> Path:
     """Write the model to `out`; train in `work` what is not done yet. May be stopped at any moment."""
     make_decoder(work, out, tell)
-    unet, text_encoder = _denoiser(work, out, tell)
+    unet, text_encoder = make_denoiser(work, out, tell)
     return save_model(out, _tokenizer(work), load_autoencoder(out), unet, text_encoder)
 
 
@@ -75,26 +82,9 @@ def _autoencoder(work: Path, out: Path, tell: Tell) -> Any:
     return vae.requires_grad_(False).eval()
 
 
-def _latents(work: Path, out: Path, tell: Tell) -> LatentSet:
-    vae, tokenizer = _autoencoder(work, out, tell), load_tokenizer(_tokenizer(work))
-    pictures = PictureSet(_DENOISER_SET, steady=True)
-    return latent_set(work / "latents", PICTURES, pictures, vae, tokenizer, tell("latents"))
-
-
-def _denoiser(work: Path, out: Path, tell: Tell) -> tuple[Any, Any]:
-    data, tokenizer, folder = _latents(work, out, tell), load_tokenizer(_tokenizer(work)), work / "denoiser"
-    unet, text_encoder = new_unet(DENOISER.seed), new_text_encoder(tokenizer, DENOISER.seed)
-    lesson = DenoiserLesson(unet, text_encoder, data, DENOISER.seed)
-    carry_out(lambda: ModuleJob(lesson, DENOISER, {"pictures": len(data)}), folder, watcher=watching(tell("denoiser")))
-    load_result(lesson.modules, folder)
-    return unet.eval(), text_encoder.eval()
-
-
 def _decoder(work: Path, out: Path, tell: Tell) -> Any:
     """The whole autoencoder, with a decoder that has learnt on."""
     vae, folder = _autoencoder(work, out, tell), work / "decoder"
-    for module in decoding(vae).values():
-        module.requires_grad_(True)
     lesson = DecoderLesson(vae, PictureSet(_DECODER_SET, steady=True), DECODER.batch, DECODER.seed)
     carry_out(lambda: ModuleJob(lesson, DECODER), folder, watcher=watching(tell("decoder")))
     load_result(lesson.modules, folder)
