@@ -1,4 +1,4 @@
-"""Training the denoiser and the text encoder of the small Stable Diffusion on captioned pictures."""
+"""Training the denoiser of the small Stable Diffusion on captioned pictures."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..backends.single_file import NOISE_SCHEDULE
 from ..train.randomness import CHOICES, NOISE, POSTERIOR, generator, normals
-from .job import Rows, fast
+from .job import Rows, device, fast
 from .latents import LatentSet
 
 NO_CAPTION = 0.1  # how often the caption is left out: what classifier-free guidance needs
 # What a short training gains by, besides v-prediction (Salimans & Ho 2022, App. D): a loss whose weight on the picture
-# grows no further with little noise (as in min-SNR weighting, Hang et al. 2023); more steps with little noise than with
-# much, where there is less to learn; and faces, small as they are and hard to draw, that weigh more than the rest.
+# grows no further with little noise (as in min-SNR weighting, Hang et al. 2023); and faces, small as they are and hard
+# to draw, that weigh more than the rest.
 MOST_WEIGHT = 6.0  # of the error of the picture, in units of the noise's share
-LITTLE_NOISE = 1.3  # the power of a uniform number that says how much
 FACE_WEIGHT = 5.0  # of a latent that is all face; others count 1
 
 
 class DenoiserLesson:
-    """A `job.Lesson`: predict the velocity of latents from the caption. The text encoder learns along."""
+    """A `job.Lesson`: predict the velocity of latents from the caption. The text encoder stays as it is."""
 
     figures = ("loss", "mse")
 
     def __init__(self, unet: Any, text_encoder: Any, data: LatentSet, seed: int):
         unet.train().to(memory_format=torch.channels_last)  # a quarter less time on a CPU
         warnings.filterwarnings("ignore", "grad and param do not obey the gradient layout contract")  # measured: faster
-        self.modules = {"unet": unet, "text": text_encoder.train()}
-        self._unet, self._text, self._data, self._seed = unet, text_encoder, data, seed
+        self.modules = {"unet": unet}
+        self._unet, self._text = unet, text_encoder.requires_grad_(False).eval().to(device())
+        self._data, self._seed = data, seed
         self._levels = noise_levels()
         self._weights = (MOST_WEIGHT * (1 - self._levels)).clamp(max=1.0)
 
     def rows(self, step: int, slots: range) -> Rows:
         drawn = np.stack([generator(self._seed, CHOICES, step, slot).random(3) for slot in slots])
         numbers = (drawn[:, 0] * len(self._data)).astype(int).tolist()
-        t = torch.from_numpy((drawn[:, 1] ** LITTLE_NOISE * len(self._levels)).astype(np.int64))
+        t = torch.from_numpy((drawn[:, 1] * len(self._levels)).astype(np.int64))
         mean, logvar = self._data.posterior(numbers)
         shape = mean.shape[1:]
         z_0 = mean + (logvar / 2).exp() * normals(self._seed, POSTERIOR, step, slots, shape)

@@ -40,6 +40,7 @@ from .stable_diffusion import (
     AUTOENCODER,
     DECODER,
     DENOISER,
+    READING,
     make_decoder,
     make_denoiser,
     make_latents,
@@ -138,6 +139,7 @@ def write_record(out: Path) -> Path:
     settings = {
         "autoencoder": AUTOENCODER,
         "decoder": DECODER,
+        "reading": READING,
         "denoiser": DENOISER,
         "recon": RECON_SETTINGS,
         "encoder": ENCODER_SETTINGS,

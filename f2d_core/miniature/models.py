@@ -40,6 +40,8 @@ _UNET = {
     "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"],
     "cross_attention_dim": WORD_WIDTH,
     "attention_head_dim": 2,  # the number of heads, in spite of the name; few, since narrow ones are slow on a CPU
+    "addition_embed_type": "text",  # the text as a whole also reaches every block, where the time does
+    "addition_embed_type_num_heads": 2,
 }
 _TEXT = {
     "hidden_size": WORD_WIDTH,
@@ -92,8 +94,7 @@ def new_text_encoder(tokenizer: Any, seed: int) -> Any:
 
 
 def _telling_words_apart(text_encoder: Any) -> Any:
-    """First word vectors as large as what the layers put out, and thus far apart. With CLIP's own, a fiftieth of that,
-    a short training learnt to say the same for every word but those of scenes."""
+    """First word vectors as large as what the layers put out, and thus far apart; CLIP's own are a fiftieth of that."""
     embeddings = text_encoder.get_input_embeddings()
     torch.nn.init.normal_(embeddings.weight)
     return text_encoder

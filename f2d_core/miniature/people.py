@@ -61,6 +61,12 @@ class Identities:
         """(n,): the trait, laid between low and high."""
         return low + (high - low) * self.traits[:, TRAITS.index(name)]
 
+    @property
+    def numbers(self) -> np.ndarray:
+        """(n, traits + kinds of every style): the traits, and 1 for the kind that a style is of."""
+        kinds = [np.eye(len(kinds))[self.styles[:, i]] for i, kinds in enumerate(STYLES.values())]
+        return np.concatenate([self.traits, *kinds], axis=1)
+
     def style(self, name: str) -> np.ndarray:
         """(n,): which of STYLES[name]."""
         return self.styles[:, list(STYLES).index(name)]

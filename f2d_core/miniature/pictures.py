@@ -57,6 +57,13 @@ class PictureSet:
             for i, number in enumerate(numbers)
         ]
 
+    def facts(self, numbers: range) -> np.ndarray:
+        """(n, facts): what captions speak of, in numbers: expression, role, scene and prop, the first person, the
+        second one (0 without one), and whether there are two."""
+        pairs = (self._draws(numbers)[:, 1] < self._together)[:, None]
+        first, second = (self._people(numbers, which)[0].numbers for which in (0, 1))
+        return np.concatenate([self._situations(numbers)[0].numbers, first, second * pairs, pairs], axis=1)
+
     def _said(self, numbers: range, which: int) -> list[str]:
         """What captions call the people: a name, or what a person without one looks like."""
         people, names = self._people(numbers, which)

@@ -71,6 +71,12 @@ class Situations:
         return len(self.pose)
 
     @property
+    def numbers(self) -> np.ndarray:
+        """(n, coefficients + roles + scenes + props): the expression, and 1 for the role, scene and prop that it is."""
+        kinds = ((self.role, ROLES), (self.scene, SCENES), (self.prop, PROPS))
+        return np.concatenate([self.expression, *(np.eye(len(names))[chosen] for chosen, names in kinds)], axis=1)
+
+    @property
     def framing(self) -> np.ndarray:
         """(n, 6): the pose as it is drawn. Whoever holds something is a little further away, which leaves room."""
         low = np.isin(self.prop, [PROPS.index(name) for name in _HELD_LOW])[:, None]

@@ -1,4 +1,5 @@
-"""Making the small Stable Diffusion of the miniature world from nothing: tokenizer, autoencoder, latents, denoiser."""
+"""Making the small Stable Diffusion of the miniature world from nothing: tokenizer, autoencoder, latents, text encoder,
+denoiser."""
 
 from __future__ import annotations
 
@@ -22,14 +23,16 @@ from .models import (
     save_model,
 )
 from .pictures import PictureSet
+from .reading import ReadingLesson
 from .tokenizer import write_word_tokenizer
 from .watching import Tell, watching
 
 PICTURES = 24_000  # that the denoiser is trained on
 AUTOENCODER = Settings(steps=1000, batch=16, learning_rate=3e-3, ema=0.98, seed=11, checkpoint_every=200)
 DECODER = Settings(steps=1200, batch=16, learning_rate=2e-3, ema=0.98, seed=13, checkpoint_every=200)
+READING = Settings(steps=1500, batch=64, learning_rate=2e-3, ema=0.98, seed=14, checkpoint_every=300)
 DENOISER = Settings(steps=8000, batch=16, learning_rate=1e-3, ema=0.997, seed=12, checkpoint_every=300)
-_DENOISER_SET, _AUTOENCODER_SET, _DECODER_SET = 1, 2, 3
+_DENOISER_SET, _AUTOENCODER_SET, _DECODER_SET, _READING_SET = 1, 2, 3, 4
 
 
 def make_latents(work: Path, out: Path, tell: Tell) -> LatentSet:
@@ -39,14 +42,23 @@ def make_latents(work: Path, out: Path, tell: Tell) -> LatentSet:
     return latent_set(work / "latents", PICTURES, pictures, vae, tokenizer, tell("latents"))
 
 
+def make_text_encoder(work: Path, tell: Tell) -> Any:
+    """The text encoder, which has learnt to read and stays as it is."""
+    tokenizer, folder = load_tokenizer(_tokenizer(work)), work / "reading"
+    text_encoder, read = new_text_encoder(tokenizer, READING.seed), PictureSet(_READING_SET, steady=True)
+    lesson = ReadingLesson(text_encoder, read, tokenizer, READING.batch, READING.seed)
+    carry_out(lambda: ModuleJob(lesson, READING), folder, watcher=watching(tell("reading")))
+    load_result(lesson.modules, folder)
+    return text_encoder.requires_grad_(False).eval()
+
+
 def make_denoiser(work: Path, out: Path, tell: Tell) -> tuple[Any, Any]:
-    """The denoiser and the text encoder, on the latents."""
-    data, tokenizer, folder = make_latents(work, out, tell), load_tokenizer(_tokenizer(work)), work / "denoiser"
-    unet, text_encoder = new_unet(DENOISER.seed), new_text_encoder(tokenizer, DENOISER.seed)
-    lesson = DenoiserLesson(unet, text_encoder, data, DENOISER.seed)
+    """The denoiser, on the latents, and the text encoder that it listens to."""
+    data, text_encoder, folder = make_latents(work, out, tell), make_text_encoder(work, tell), work / "denoiser"
+    lesson = DenoiserLesson(new_unet(DENOISER.seed), text_encoder, data, DENOISER.seed)
     carry_out(lambda: ModuleJob(lesson, DENOISER, {"pictures": len(data)}), folder, watcher=watching(tell("denoiser")))
     load_result(lesson.modules, folder)
-    return unet.eval(), text_encoder.eval()
+    return lesson.modules["unet"].eval(), text_encoder.cpu()
 
 
 def make_decoder(work: Path, out: Path, tell: Tell) -> None:

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from f2d_core.miniature.captions import NAMES, PERSON
+from f2d_core.miniature.people import STYLES, TRAITS
 from f2d_core.miniature.pictures import PictureSet
+from f2d_core.miniature.situations import EXPRESSION, ROLES
 
 
 @pytest.fixture(scope="module")
@@ -40,3 +42,18 @@ def test_famous_people_look_the_same_wherever_they_are(drawn):
 
 def test_alone_when_asked():
     assert np.isnan(PictureSet(5, together=False).render(range(60)).points[:, 1]).all()
+
+
+def test_facts_are_what_the_captions_say():
+    """A crown is said of kings alone; the second person's numbers are 0 where there is none."""
+    shown = PictureSet(5, looks=False)
+    facts, captions = shown.facts(range(200)), shown.captions(range(200))
+    king = facts[:, len(EXPRESSION) + ROLES.index("king")]
+    crowned = ["crown" in text or "king" in text.split() for text in captions]
+    person = len(TRAITS) + sum(map(len, STYLES.values()))
+    second, two = facts[:, -1 - person : -1], facts[:, -1]
+
+    assert set(king) == {0, 1} and any(crowned) and (king[crowned] == 1).all()
+    assert two.tolist() == [float(" and " in text) for text in captions]
+    assert (second[two == 0] == 0).all() and (second[two == 1] > 0).any(axis=1).all()
+    assert np.array_equal(shown.facts(range(90, 110)), facts[90:110])
