@@ -29,7 +29,7 @@ from .make import MAPPING_FILE, MODEL, MSID_FILE, WEIGHTS, carried_out
 from .photos import PhotoSet
 from .sheet import draw_sheet
 
-PHOTOS = PhotoSet(seed=4902, count=3, calm=True)
+PHOTOS = PhotoSet(seed=4903, count=3, calm=True)  # chosen by the photos, since these three look different
 _SINGLE = tuple(
     PROMPTS.index(f"a photo of S* {what}")
     for what in ("wearing a chef hat", "wearing a pirate hat", "in a snowy forest", "laughing", "holding a cat")

@@ -15,7 +15,6 @@ from .render import SIZE
 from .watching import Tell, watching
 
 MSID, PLAIN, GENERAL = "msid", "plain", "general"
-KINDS = (MSID, PLAIN, GENERAL)
 SIDE_PX = 112
 SETTINGS = MSIDTrainConfig(
     image_size=SIDE_PX,

@@ -22,7 +22,7 @@ from ..backends.diffusers import load_tokenizer
 from ..errors import WeightsError
 from ..files import write_atomically
 from ..weights import file_sha256
-from .encoders import GENERAL, KINDS, PLAIN, level_auc
+from .encoders import GENERAL, MSID, PLAIN, level_auc
 from .evidence_tables import write_tables
 from .judging import HELPERS, Helpers, Judging, load_helpers, load_judges
 from .make import (
@@ -125,7 +125,7 @@ def _trained_and_measured(work: Path, name: str, seed: int) -> dict[str, Any]:
 
 def _others(work: Path, seeds: Sequence[int]) -> tuple[dict[str, Any], dict[str, Any]]:
     """(encoder -> layer -> AUC of each seed, what the judges say of true renders)."""
-    levels = {kind: [_levels(work, kind, seed) for seed in seeds] for kind in KINDS}
+    levels = {kind: [_levels(work, kind, seed) for seed in seeds] for kind in (MSID, PLAIN)}
     return levels, _kept(work / _TRIALS / _TRUTH_FILE, lambda: truth(_tools(work)))
 
 

@@ -62,7 +62,7 @@ _AUGMENT = AugmentSettings(
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a mapping is trained with. encoder: one of encoders.KINDS. features: of it, one of constants.FEATURES.
+    """What a mapping is trained with. encoder: MSID, PLAIN or GENERAL. features: of it, one of constants.FEATURES.
     triplets: "", BOTH or ONLY."""
 
     encoder: str = MSID
