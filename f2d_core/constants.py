@@ -79,6 +79,9 @@ MASK_EDGES = ("soft", "hard")
 # What of a word vector DreamIdentity's penalty (Eq. 4) adds up: its length as printed, or the square of it.
 L2_NORM, L2_SQUARED = "norm", "squared"
 L2_KINDS = (L2_NORM, L2_SQUARED)
+# Whose error the loss is: the noise's, as in the papers, or the velocity's, as models that predict it are trained.
+OF_NOISE, OF_VELOCITY = "noise", "velocity"
+ERRORS = (OF_NOISE, OF_VELOCITY)
 # Labels of the 19-class face parser (f2d_core/data/masks.py lists them) that count as the person. Hair and neck are not
 # in `face`: the identity crop hardly shows them, so S* cannot explain them. Glasses (6) are, or the eyes of whoever
 # wears some would be missing.

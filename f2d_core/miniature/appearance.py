@@ -34,7 +34,7 @@ _GLASSES = ("", "round glasses", "square glasses", "half rim glasses")
 _EARRINGS = ("", "studs", "hoops")
 _SKIN = ("pale", "fair", "tan", "light brown", "brown", "dark brown", "dark")
 _EYES = ("dark", "brown", "hazel", "green", "grey", "blue", "dark blue")
-_MOST_BESIDES_HAIR = 3  # phrases in a caption
+_BRIEF, _MOST_IN_BRIEF = 0.3, 4  # how often, and phrases then
 _EXTREME = 0.3  # a trait this near to an end of its range is worth a word
 _EXTREMES = {
     "face_width": ("a narrow face", "a wide face"),
@@ -62,12 +62,16 @@ def looks(people: Identities, i: int) -> list[str]:
     return [words for words in said if words]
 
 
-def described(who: str, people: Identities, i: int, random: np.random.Generator) -> str:
-    """ "a person with a grey bun and round glasses": some of what is true of person i; sometimes nothing."""
-    hair, *others = looks(people, i)
-    chosen = random.permutation(len(others))[: random.integers(_MOST_BESIDES_HAIR + 1)]
-    said = [hair] * (random.random() < 0.6) + [others[k] for k in chosen]
-    return f"{who} with {' and '.join(said)}" if said else who
+def described(who: str, people: Identities, i: int, random: np.random.Generator, briefly: bool = False) -> str:
+    """ "a person with a grey bun and round glasses": what is true of person i, mostly all of it; sometimes nothing.
+
+    briefly: never all of it.
+    """
+    said = looks(people, i)
+    order = random.permutation(len(said))
+    most = _MOST_IN_BRIEF if briefly or random.random() < _BRIEF else len(said)
+    chosen = [said[k] for k in order[: random.integers(most + 1) if most < len(said) else most]]
+    return f"{who} with {' and '.join(chosen)}" if chosen else who
 
 
 def look_words() -> list[str]:

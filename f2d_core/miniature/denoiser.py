@@ -16,9 +16,10 @@ from .latents import LatentSet
 
 NO_CAPTION = 0.1  # how often the caption is left out: what classifier-free guidance needs
 # What a short training gains by, besides v-prediction (Salimans & Ho 2022, App. D): a loss whose weight on the picture
-# grows no further with little noise (as in min-SNR weighting, Hang et al. 2023); and faces, small as they are and hard
-# to draw, that weigh more than the rest.
+# grows no further with little noise (as in min-SNR weighting, Hang et al. 2023); more steps with little noise than with
+# much, where there is less to learn; and faces, small as they are and hard to draw, that weigh more than the rest.
 MOST_WEIGHT = 6.0  # of the error of the picture, in units of the noise's share
+LITTLE_NOISE = 1.3  # the power of a uniform number that says how much
 FACE_WEIGHT = 5.0  # of a latent that is all face; others count 1
 
 
@@ -39,7 +40,7 @@ class DenoiserLesson:
     def rows(self, step: int, slots: range) -> Rows:
         drawn = np.stack([generator(self._seed, CHOICES, step, slot).random(3) for slot in slots])
         numbers = (drawn[:, 0] * len(self._data)).astype(int).tolist()
-        t = torch.from_numpy((drawn[:, 1] * len(self._levels)).astype(np.int64))
+        t = torch.from_numpy((drawn[:, 1] ** LITTLE_NOISE * len(self._levels)).astype(np.int64))
         mean, logvar = self._data.posterior(numbers)
         shape = mean.shape[1:]
         z_0 = mean + (logvar / 2).exp() * normals(self._seed, POSTERIOR, step, slots, shape)

@@ -14,7 +14,7 @@ from ..augment.settings import AugmentSettings
 from ..backends.diffusers import load_pipeline
 from ..backends.diffusers_training import DiffusersLatentCodec, load_training_parts
 from ..backends.pictures import DiffusersPictures
-from ..constants import CGDR, FEATURES_DREAMIDENTITY, FEATURES_MSID, MASKED, RECONSTRUCTION
+from ..constants import CGDR, FEATURES_DREAMIDENTITY, FEATURES_MSID, MASKED, OF_VELOCITY, RECONSTRUCTION
 from ..data.cache import Cache, Triplets
 from ..data.prepare import Models, prepare
 from ..data.settings import PrepareSettings, TripletSettings
@@ -42,6 +42,7 @@ _SETTINGS = {
     "template": "a photo of S*",
     "class_word": "a person",
     "learning_rate": 1e-3,
+    "error": OF_VELOCITY,
     "batch": 16,
     "ema": 0.98,
     "precision": "bf16",

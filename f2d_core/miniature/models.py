@@ -90,14 +90,7 @@ def new_text_encoder(tokenizer: Any, seed: int) -> Any:
         "pad_token_id": tokenizer.pad_token_id,
     }
     config = CLIPTextConfig(vocab_size=len(tokenizer), **special, **_TEXT)
-    return seeded(lambda: _telling_words_apart(CLIPTextModel(config)), seed)
-
-
-def _telling_words_apart(text_encoder: Any) -> Any:
-    """First word vectors as large as what the layers put out, and thus far apart; CLIP's own are a fiftieth of that."""
-    embeddings = text_encoder.get_input_embeddings()
-    torch.nn.init.normal_(embeddings.weight)
-    return text_encoder
+    return seeded(lambda: CLIPTextModel(config), seed)
 
 
 def save_autoencoder(folder: Path, vae: Any) -> None:

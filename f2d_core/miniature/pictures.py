@@ -36,7 +36,7 @@ class PictureSet:
 
     def render(self, numbers: range) -> Rendered:
         """The pictures with all that is known of them; points are (n, 2, 5, 2) px, NaN for a person not there."""
-        pairs = self._draws(numbers)[:, 1] < self._together
+        pairs = self._pairs(numbers)
         first, second = (self._people(numbers, which)[0] for which in (0, 1))
         how, other = self._situations(numbers)
         alone, both = np.flatnonzero(~pairs), np.flatnonzero(pairs)
@@ -49,7 +49,7 @@ class PictureSet:
 
     def captions(self, numbers: range) -> list[str]:
         """As people would describe the pictures: most of what is there, always true."""
-        pairs = self._draws(numbers)[:, 1] < self._together
+        pairs = self._pairs(numbers)
         first, second = (self._said(numbers, which) for which in (0, 1))
         how, _ = self._situations(numbers)
         return [
@@ -60,17 +60,23 @@ class PictureSet:
     def facts(self, numbers: range) -> np.ndarray:
         """(n, facts): what captions speak of, in numbers: expression, role, scene and prop, the first person, the
         second one (0 without one), and whether there are two."""
-        pairs = (self._draws(numbers)[:, 1] < self._together)[:, None]
+        pairs = self._pairs(numbers)[:, None]
         first, second = (self._people(numbers, which)[0].numbers for which in (0, 1))
         return np.concatenate([self._situations(numbers)[0].numbers, first, second * pairs, pairs], axis=1)
 
     def _said(self, numbers: range, which: int) -> list[str]:
         """What captions call the people: a name, or what a person without one looks like."""
-        people, names = self._people(numbers, which)
+        (people, names), pairs = self._people(numbers, which), self._pairs(numbers)
         return [
-            described(name, people, i, self._random(numbers[i], 2 + which)) if self._looks and name == PERSON else name
+            described(name, people, i, self._random(numbers[i], 2 + which), briefly=pairs[i])
+            if self._looks and name == PERSON
+            else name
             for i, name in enumerate(names)
         ]
+
+    def _pairs(self, numbers: range) -> np.ndarray:
+        """(n,): where there are two."""
+        return self._draws(numbers)[:, 1] < self._together
 
     def _random(self, number: int, purpose: int) -> np.random.Generator:
         return generator(self._seed, CHOICES, number, purpose)
@@ -98,7 +104,7 @@ class PictureSet:
         other = sample_situations(self._seed + _SECOND, len(numbers), numbers.start)
         if self._steady:
             how, other = how.steady, other.steady
-        pairs = self._draws(numbers)[:, 1] < self._together
+        pairs = self._pairs(numbers)
         how = replace(how, prop=np.where(pairs, 0, how.prop))
         shared = {name: getattr(how, name) for name in ("mood", "role", "prop", "scene", "light", "expression")}
         return how, replace(other, **shared)

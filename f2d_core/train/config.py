@@ -13,12 +13,14 @@ from ..constants import (
     DEFAULT_CLASS_WORD,
     DEFAULT_MARKER,
     DEFAULT_TEMPLATE,
+    ERRORS,
     INJECTION_TOKEN,
     INJECTIONS,
     L2_KINDS,
     L2_NORM,
     MAPPING_DROPOUT,
     MASK_EDGES,
+    OF_NOISE,
     PRECISIONS,
     VARIANTS,
 )
@@ -35,7 +37,7 @@ FREE = {
 }
 
 # Settings that older runs do not name: not written down where they are at their defaults, so that those go on.
-_LATER = ("aug_ratio", "l2", "l2_kind")
+_LATER = ("aug_ratio", "l2", "l2_kind", "error")
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class TrainConfig:
     aug_ratio: float = 0.0  # share of editing triplets among the samples; 0: with the photos as one set
     l2: float = 0.0  # weight of the penalty on word vectors (DreamIdentity, Eq. 5: 1e-4)
     l2_kind: str = L2_NORM
+    error: str = OF_NOISE  # or "velocity", for models that predict it: the same error, over the share of the picture
     learning_rate: float = 1e-5
     beta1: float = 0.9
     beta2: float = 0.999
@@ -122,7 +125,7 @@ def with_sizes(config: TrainConfig, words: int, hidden: int, layers: int) -> Tra
 
 def _check_ranges(config: TrainConfig) -> None:
     one_of = {"variant": VARIANTS, "injection": INJECTIONS, "mask_edge": MASK_EDGES, "precision": PRECISIONS}
-    one_of["l2_kind"] = L2_KINDS
+    one_of |= {"l2_kind": L2_KINDS, "error": ERRORS}
     for name, choices in one_of.items():
         require(config, name, getattr(config, name) in choices, f"one of {', '.join(choices)}")
     for name in ("hidden", "layers", "batch", "steps", "checkpoint_every", "keep_last"):

@@ -12,7 +12,7 @@ from fractions import Fraction
 
 import torch
 
-from ..constants import CGDR, DEFAULT_MARKER, WEIGHTS_FORMAT, WEIGHTS_FORMAT_VERSION
+from ..constants import CGDR, DEFAULT_MARKER, OF_VELOCITY, WEIGHTS_FORMAT, WEIGHTS_FORMAT_VERSION
 from ..data.samples import Samples
 from ..errors import MismatchError, SettingsError
 from ..mapping import MappingConfig, MappingNetwork, mapping_config
@@ -29,6 +29,7 @@ from .state import Group, Optimisation
 
 CLASS_PASS_FACTOR = 4  # a pass without gradient takes about an eighth of the memory of one with
 _PROMPTS_AT_ONCE = 16
+_LEAST_SHARE = 1e-6  # where a schedule ends in noise alone, both errors are 0
 
 
 @dataclass(frozen=True)
@@ -234,9 +235,17 @@ class MappingTask:
         context = self.parts.encoder.encode_words(template, config.marker, words, config.injection)
         eps_pred = self.parts.denoiser.predict_noise(batch.z_t, batch.t, context)
         losses = denoising_losses(eps_pred, batch.noise, batch.mask, batch.eps_c, config.variant)
+        if config.error == OF_VELOCITY:
+            losses = losses._replace(total=losses.total / self._picture_share(batch.t))
         if config.l2:
             losses = losses._replace(total=losses.total + config.l2 * word_penalty(words, config.l2_kind))
         return losses, words.detach().norm(dim=-1)
+
+    def _picture_share(self, t: torch.Tensor) -> torch.Tensor:
+        """(B,): of the variance of z_t. An error of the noise, squared, is the velocity's times this."""
+        one = torch.ones(len(t), 1, 1, 1, device=self.device, dtype=self.dtype)
+        signal = self.parts.denoiser.add_noise(one, torch.zeros_like(one), t)
+        return signal.flatten().square().clamp(min=_LEAST_SHARE)
 
     def facts(self, step: int) -> dict[str, object]:
         """The metadata of a mapping file at this step."""

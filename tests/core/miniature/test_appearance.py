@@ -38,14 +38,23 @@ def test_dyed_hair_has_its_own_words():
     assert looks(person(hair="bob", hair_colour=0.859), 0)[0] == "a white bob"
 
 
-def test_people_are_described_differently_and_truly():
-    people = sample_identities(3, 200)
-    said = [described("a person", people, i, np.random.Generator(np.random.Philox(i))) for i in range(200)]
+def said_of(people, **how):
+    """The phrases of a description of each person."""
+    rolls = [np.random.Generator(np.random.Philox(i)) for i in range(len(people))]
+    texts = [described("a person", people, i, random, **how) for i, random in enumerate(rolls)]
+    parts = [text.removeprefix("a person").removeprefix(" with ").split(" and ") for text in texts]
+    return [[part for part in own if part] for own in parts]
 
-    assert 0.05 < np.mean([text == "a person" for text in said]) < 0.25
-    for i, text in enumerate(said):
-        parts = text.removeprefix("a person").removeprefix(" with ").split(" and ")
-        assert set(filter(None, parts)) <= set(looks(people, i)) and len(parts) <= 4
+
+def test_people_are_described_truly_and_mostly_as_a_whole():
+    people = sample_identities(3, 200)
+    said, briefly = said_of(people), said_of(people, briefly=True)
+
+    assert 0.6 < np.mean([set(parts) == set(looks(people, i)) for i, parts in enumerate(said)]) < 0.8
+    assert 0.02 < np.mean([not parts for parts in said]) < 0.12
+    for parts in (said, briefly):
+        assert all(set(own) <= set(looks(people, i)) and len(set(own)) == len(own) for i, own in enumerate(parts))
+    assert max(map(len, briefly)) == 4
 
 
 def test_every_word_is_known():

@@ -88,18 +88,18 @@ def test_differences_lists_what_decides_the_result_and_nothing_else():
 
 def test_settings_that_older_runs_do_not_name_are_written_down_where_they_matter():
     config = TrainConfig(seed=3)
-    assert not {"aug_ratio", "l2", "l2_kind"} & set(recorded(config)) and recorded(config)["seed"] == 3
-    assert recorded(TrainConfig(aug_ratio=0.3, l2=1e-4, l2_kind="squared")) == {
-        **recorded(TrainConfig()), "aug_ratio": 0.3, "l2": 1e-4, "l2_kind": "squared"
-    }  # fmt: skip
+    later = {"aug_ratio": 0.3, "l2": 1e-4, "l2_kind": "squared", "error": "velocity"}
+    assert not set(later) & set(recorded(config)) and recorded(config)["seed"] == 3
+    assert recorded(TrainConfig(**later)) == {**recorded(TrainConfig()), **later}
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [({"aug_ratio": 1.5}, "aug_ratio is 1.5, expected 0 to 1"), ({"aug_ratio": -0.1}, "aug_ratio is -0.1"),
      ({"aug_ratio": float("nan")}, "aug_ratio is nan"), ({"l2": -1.0}, "l2 is -1.0, expected 0 or more"),
-     ({"l2": float("inf")}, "l2 is inf"), ({"l2_kind": "l1"}, "l2_kind is l1, expected one of norm, squared")],
+     ({"l2": float("inf")}, "l2 is inf"), ({"l2_kind": "l1"}, "l2_kind is l1, expected one of norm, squared"),
+     ({"error": "v"}, "error is v, expected one of noise, velocity")],
 )  # fmt: skip
-def test_settings_of_dreamidentity_have_ranges(changes, message):
+def test_later_settings_have_ranges(changes, message):
     with pytest.raises(SettingsError, match=message):
         TrainConfig(**changes)

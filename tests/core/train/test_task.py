@@ -143,6 +143,18 @@ def test_the_penalty_is_added_to_the_loss_with_its_weight(kind):
     assert torch.allclose(after - before, torch.cat([value.flatten() for value in own]), atol=1e-12)
 
 
+def test_the_error_of_the_velocity_is_that_of_the_noise_over_the_share_of_the_picture():
+    """v = signal * eps - spread * z_0 and z_t = signal * z_0 + spread * eps: for the same z_t, dv = d eps / signal."""
+    plain, task = task_of(batch=4), task_of(batch=4, error="velocity")
+    batch = plain.ready_batch(0, range(4), 4)
+    zeros, one = torch.zeros(4, 1, 1, 1).double(), torch.ones(4, 1, 1, 1).double()
+    share = plain.parts.denoiser.add_noise(one, zeros, batch.t).flatten().square()
+    without, weighed = plain.losses(batch)[0], task.losses(batch)[0]
+
+    assert torch.allclose(weighed.total, without.total / share, rtol=1e-9) and share.max() < 1
+    assert torch.equal(weighed.foreground, without.foreground)
+
+
 def test_another_marker_stands_in_the_prompts_too():
     task = task_of(MemoryTriplets(), template="a photo of anna", marker="anna")
     assert task._prompts["S* as a chef"] == "anna as a chef"
