@@ -44,7 +44,7 @@ _SETTINGS = {
     "learning_rate": 1e-3,
     "error": OF_VELOCITY,
     "batch": 16,
-    "ema": 0.98,
+    "ema": 0.99,
     "precision": "bf16",
     "micro_batch": 16,
     "checkpoint_every": 100,
