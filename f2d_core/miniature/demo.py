@@ -42,7 +42,7 @@ _SEED = 7
 
 def run(out: Path) -> Path:
     """The contact sheet. Raises F2DError."""
-    require_weights()
+    require_weights(MAPPING_FILE)
     pipe, judging = load_pipeline(WEIGHTS / MODEL), shipped_judges()
     people = encode_photos(
         PHOTOS, load_network(WEIGHTS / MSID_FILE, "msid"), load_network(WEIGHTS / MAPPING_FILE, "mapping")

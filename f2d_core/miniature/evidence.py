@@ -80,9 +80,10 @@ def _digest() -> str:
     return hashlib.sha256("".join(map(file_sha256, files)).encode()).hexdigest()
 
 
-def require_weights() -> None:
-    """Raise WeightsError unless everything that `make` makes is there."""
-    missing = [name for name in (f"{MODEL}/model_index.json", MSID_FILE, RECON_FILE) if not (WEIGHTS / name).is_file()]
+def require_weights(*others: str) -> None:
+    """Raise WeightsError unless base model and encoders are there, and the other files of WEIGHTS named."""
+    needed = (f"{MODEL}/model_index.json", MSID_FILE, RECON_FILE, *others)
+    missing = [name for name in needed if not (WEIGHTS / name).is_file()]
     if missing:
         raise WeightsError(
             f"{WEIGHTS} lacks {', '.join(missing)}; expected the weights of the small world. Make them: make miniature."

@@ -107,6 +107,7 @@ def load_autoencoder(folder: Path) -> Any:
 
     with quietly():
         vae = AutoencoderKL.from_pretrained(str(folder), subfolder=AUTOENCODER_FOLDER, torch_dtype=torch.float32)
+    vae.register_to_config(_name_or_path="")  # diffusers would save where on this machine it lay
     return vae.requires_grad_(False).eval()
 
 

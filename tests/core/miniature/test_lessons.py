@@ -147,6 +147,8 @@ def test_an_autoencoder_comes_back_from_the_models_folder(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["vae"] and back.config.scaling_factor == 0.7
     assert all(v.dtype == torch.float32 for v in back.state_dict().values())
     assert torch.equal(back.state_dict()["quant_conv.weight"], vae.float().state_dict()["quant_conv.weight"])
+    back.save_pretrained(tmp_path / "again")
+    assert str(tmp_path) not in (tmp_path / "again" / "config.json").read_text()
 
 
 def test_the_text_encoder_learns_to_read(tokenizer_folder, tmp_path):
