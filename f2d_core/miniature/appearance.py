@@ -65,12 +65,12 @@ def looks(people: Identities, i: int) -> list[str]:
 def described(who: str, people: Identities, i: int, random: np.random.Generator, briefly: bool = False) -> str:
     """ "a person with a grey bun and round glasses": what is true of person i, mostly all of it; sometimes nothing.
 
-    briefly: never all of it.
+    briefly: a few things at most.
     """
     said = looks(people, i)
     order = random.permutation(len(said))
-    most = _MOST_IN_BRIEF if briefly or random.random() < _BRIEF else len(said)
-    chosen = [said[k] for k in order[: random.integers(most + 1) if most < len(said) else most]]
+    brief = briefly or random.random() < _BRIEF
+    chosen = [said[k] for k in order[: random.integers(_MOST_IN_BRIEF + 1) if brief else len(said)]]
     return f"{who} with {' and '.join(chosen)}" if chosen else who
 
 
