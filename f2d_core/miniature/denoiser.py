@@ -7,40 +7,43 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..backends.single_file import NOISE_SCHEDULE
-from ..train.randomness import CHOICES, NOISE, POSTERIOR, generator, normals
+from ..train.randomness import CHOICES, DROPOUT, NOISE, POSTERIOR, generator, normals
+from .calling import CaptionEncoder, inexact
 from .job import Rows, device, fast
 from .latents import LatentSet
 
 NO_CAPTION = 0.1  # how often the caption is left out: what classifier-free guidance needs
 # What a short training gains by, besides v-prediction (Salimans & Ho 2022, App. D): a loss whose weight on the picture
-# grows no further with little noise (as in min-SNR weighting, Hang et al. 2023); more steps with little noise than with
-# much, where there is less to learn; and faces, small as they are and hard to draw, that weigh more than the rest.
+# grows no further with little noise (as in min-SNR weighting, Hang et al. 2023); and heads, small as they are and hard
+# to draw, that weigh more than the rest.
 MOST_WEIGHT = 6.0  # of the error of the picture, in units of the noise's share
-LITTLE_NOISE = 1.3  # the power of a uniform number that says how much
-FACE_WEIGHT = 5.0  # of a latent that is all face; others count 1
+HEAD_WEIGHT = 5.0  # of a latent of a face or near one, where hair is; others count 1
+_NEAR = 3  # latents
 
 
 class DenoiserLesson:
-    """A `job.Lesson`: predict the velocity of latents from the caption. The text encoder stays as it is."""
+    """A `job.Lesson`: predict the velocity of latents from the caption. What reads the captions stays as it is."""
 
     figures = ("loss", "mse")
 
-    def __init__(self, unet: Any, text_encoder: Any, data: LatentSet, seed: int):
+    def __init__(self, unet: Any, encoder: CaptionEncoder, data: LatentSet, seed: int):
         unet.train().to(memory_format=torch.channels_last)  # a quarter less time on a CPU
         warnings.filterwarnings("ignore", "grad and param do not obey the gradient layout contract")  # measured: faster
         self.modules = {"unet": unet}
-        self._unet, self._text = unet, text_encoder.requires_grad_(False).eval().to(device())
-        self._data, self._seed = data, seed
+        for module in (encoder.text_encoder, encoder.calls):
+            module.requires_grad_(False).eval().to(device())
+        self._unet, self._encoder, self._data, self._seed = unet, encoder, data, seed
         self._levels = noise_levels()
         self._weights = (MOST_WEIGHT * (1 - self._levels)).clamp(max=1.0)
 
     def rows(self, step: int, slots: range) -> Rows:
         drawn = np.stack([generator(self._seed, CHOICES, step, slot).random(3) for slot in slots])
         numbers = (drawn[:, 0] * len(self._data)).astype(int).tolist()
-        t = torch.from_numpy((drawn[:, 1] ** LITTLE_NOISE * len(self._levels)).astype(np.int64))
+        t = torch.from_numpy((drawn[:, 1] * len(self._levels)).astype(np.int64))
         mean, logvar = self._data.posterior(numbers)
         shape = mean.shape[1:]
         z_0 = mean + (logvar / 2).exp() * normals(self._seed, POSTERIOR, step, slots, shape)
@@ -49,17 +52,19 @@ class DenoiserLesson:
         ids = self._data.tokens(numbers, drawn[:, 2] < NO_CAPTION)
         signal, spread = level.sqrt(), (1 - level).sqrt()
         z_t, velocity = signal * z_0 + spread * noise, signal * noise - spread * z_0
-        faces = self._data.faces(numbers)
-        return Rows(numbers, {"z_t": z_t, "velocity": velocity, "faces": faces, "t": t, "ids": ids})
+        heads = F.max_pool2d(self._data.faces(numbers), 2 * _NEAR + 1, stride=1, padding=_NEAR)
+        own = {"heads": heads, "ids": ids, "people": self._data.people(numbers)}
+        blur = np.stack([inexact(generator(self._seed, DROPOUT, step, slot), self._encoder.width) for slot in slots])
+        return Rows(numbers, {"z_t": z_t, "velocity": velocity, "t": t, "blur": torch.from_numpy(blur), **own})
 
     def measure(self, rows: Rows) -> dict[str, torch.Tensor]:
         with fast(), sdpa_kernel(SDPBackend.MATH):  # the other one is slow backwards on a CPU
-            context = self._text(input_ids=rows["ids"]).last_hidden_state
+            context = self._encoder.states(rows["ids"], rows["people"], rows["blur"])
             z_t = rows["z_t"].contiguous(memory_format=torch.channels_last)
             found = self._unet(z_t, rows["t"], context).sample.float()
         wrong = (found - rows["velocity"]).square().mean(dim=1)
         mse = wrong.flatten(1).mean(dim=1)
-        weighed = (wrong * (1 + (FACE_WEIGHT - 1) * rows["faces"])).flatten(1).mean(dim=1)
+        weighed = (wrong * (1 + (HEAD_WEIGHT - 1) * rows["heads"])).flatten(1).mean(dim=1)
         return {"loss": weighed * self._weights.to(mse.device)[rows["t"]], "mse": mse}
 
 

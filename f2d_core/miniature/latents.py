@@ -24,8 +24,17 @@ ENCODED_AT_ONCE = 64
 class LatentSet:
     """n captioned pictures."""
 
-    def __init__(self, mean: np.ndarray, logvar: np.ndarray, tokens: np.ndarray, faces: np.ndarray, empty: np.ndarray):
-        self._mean, self._logvar, self._tokens, self._faces, self._empty = mean, logvar, tokens, faces, empty
+    def __init__(
+        self,
+        mean: np.ndarray,
+        logvar: np.ndarray,
+        tokens: np.ndarray,
+        people: np.ndarray,
+        faces: np.ndarray,
+        empty: np.ndarray,
+    ):
+        self._mean, self._logvar, self._tokens, self._people = mean, logvar, tokens, people
+        self._faces, self._empty = faces, empty
 
     def __len__(self) -> int:
         return len(self._mean)
@@ -38,6 +47,10 @@ class LatentSet:
     def faces(self, numbers: Sequence[int]) -> torch.Tensor:
         """(B, h, w) fp32 in [0, 1]: how much of each latent is face."""
         return torch.from_numpy(self._faces[numbers]).float() / 255
+
+    def people(self, numbers: Sequence[int]) -> torch.Tensor:
+        """(B, 2, numbers of a person) fp32: see `PictureSet.people`."""
+        return torch.from_numpy(self._people[numbers]).float()
 
     def tokens(self, numbers: Sequence[int], without: Sequence[bool]) -> torch.Tensor:
         """(B, 77) token ids of the captions; of the empty caption where `without`."""
@@ -63,7 +76,7 @@ def latent_set(
         if progress is not None:
             progress(numbers.stop, count)
     loaded = [np.load(file) for file in files]
-    names = ("mean", "logvar", "tokens", "faces")
+    names = ("mean", "logvar", "tokens", "people", "faces")
     arrays = [np.concatenate([part[name] for part in loaded]) for name in names]
     return LatentSet(*arrays, token_ids(tokenizer, [""])[0])
 
@@ -85,7 +98,8 @@ def _encoded(numbers: range, pictures: PictureSet, vae: Any, tokenizer: Any) -> 
     mean, logvar = (torch.cat(values).to(torch.float16).numpy() for values in zip(*found, strict=True))
     faces = F.interpolate(torch.from_numpy(drawn.mask)[:, None], mean.shape[-2:], mode="area")[:, 0]
     told = token_ids(tokenizer, pictures.captions(numbers))
-    return {"mean": mean, "logvar": logvar, "tokens": told, "faces": (faces * 255).round().byte().numpy()}
+    people, faces = pictures.people(numbers).astype(np.float16), (faces * 255).round().byte().numpy()
+    return {"mean": mean, "logvar": logvar, "tokens": told, "people": people, "faces": faces}
 
 
 def _save(path: Path, values: dict[str, np.ndarray]) -> None:

@@ -33,13 +33,14 @@ _VAE = {
 }
 _UNET = {
     "sample_size": LATENT_SIDE,
-    "block_out_channels": [32, 64, 96, 160],
+    "block_out_channels": [48, 80, 112, 160],
     "norm_num_groups": 8,
     "layers_per_block": 1,
     "down_block_types": ["DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
     "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"],
     "cross_attention_dim": WORD_WIDTH,
     "attention_head_dim": 2,  # the number of heads, in spite of the name; few, since narrow ones are slow on a CPU
+    "resnet_time_scale_shift": "scale_shift",
     "addition_embed_type": "text",  # the text as a whole also reaches every block, where the time does
     "addition_embed_type_num_heads": 2,
 }

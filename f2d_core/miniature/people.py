@@ -61,6 +61,13 @@ class Identities:
         """(n,): the trait, laid between low and high."""
         return low + (high - low) * self.traits[:, TRAITS.index(name)]
 
+    def changed(self, **traits: float) -> Identities:
+        """The same people with these traits, all of them alike."""
+        values = self.traits.copy()
+        for name, value in traits.items():
+            values[:, TRAITS.index(name)] = value
+        return Identities(values, self.styles)
+
     @property
     def numbers(self) -> np.ndarray:
         """(n, traits + kinds of every style): the traits, and 1 for the kind that a style is of."""

@@ -15,6 +15,7 @@ from .render import Rendered, render
 from .situations import Situations, sample_situations
 
 PHOTOS, MASKS = "photos", "masks"
+_HAIR_COLOURS = (0.0, 0.6)  # black, blond
 _IN_COSTUME = 0.3  # how many of the photos show somebody in a role
 
 
@@ -42,6 +43,14 @@ class PhotoSet:
     def rendered(self) -> Rendered:
         return render(self.people, self.situations)
 
+    @cached_property
+    def heads(self) -> np.ndarray:
+        """(n, 64, 64) fp32 in [0, 1]: face or hair, as the mask preset face_hair. Hair is what changes with its
+        colour."""
+        dark, light = (render(self.people.changed(hair_colour=c), self.situations).pixels for c in _HAIR_COLOURS)
+        hair = np.any(dark != light, axis=-1)
+        return np.maximum(self.rendered.mask, hair.astype(np.float32))
+
     def name(self, i: int) -> str:
         return f"{i:05}"
 
@@ -65,12 +74,12 @@ class KnownFaces:
 
 
 def write_photos(photos: PhotoSet, folder: Path) -> Path:
-    """folder/photos/N.png and folder/masks/N.png, white where the face is. Raises OutputError."""
+    """folder/photos/N.png and folder/masks/N.png, white where the head is. Raises OutputError."""
     last = folder / MASKS / f"{photos.name(photos.count - 1)}.png"
     if not last.is_file():
-        drawn = photos.rendered
+        pixels, heads = photos.rendered.pixels, photos.heads
         for i in range(photos.count):
-            write_png(folder / PHOTOS / f"{photos.name(i)}.png", drawn.pixels[i])
-            mask = np.rint(255 * drawn.mask[i]).astype(np.uint8)
+            write_png(folder / PHOTOS / f"{photos.name(i)}.png", pixels[i])
+            mask = np.rint(255 * heads[i]).astype(np.uint8)
             write_png(folder / MASKS / f"{photos.name(i)}.png", np.repeat(mask[..., None], 3, axis=2))
     return folder

@@ -12,19 +12,23 @@ import numpy as np
 
 from ..train.randomness import CHOICES, generator
 from .appearance import described
+from .calling import CALLED
 from .captions import NAMES, PERSON, caption, celebrity_identities
 from .people import Identities, sample_identities
 from .render import Rendered, render_together
 from .situations import Situations, sample_situations, side_by_side
 
-FAMOUS = 0.4  # how often a person is one of those who have a name
+FAMOUS = 0.15  # how often a person is one of those who have a name
+BY_OWN_WORDS = 0.8  # how often a person without a name is called by words of their own, instead of described
 TOGETHER = 0.15  # how often there are two
+PLAINLY = 0.5  # how often people in steady pictures wear no costume, so that their hair is seen, and hold nothing
 _SECOND = 1 << 40  # added to the seed of whatever the second person has
 
 
 class PictureSet:
     """The set of one seed. famous: whether people with names are among them. together: whether there are pairs.
-    looks: whether captions say what people without a name look like. steady: see `Situations.steady`."""
+    looks: whether captions say who people without a name are, by words of their own or by what they look like.
+    steady: see `Situations.steady` and PLAINLY."""
 
     def __init__(self, seed: int, famous: bool = True, together: bool = True, looks: bool = True, steady: bool = False):
         self._seed, self._looks, self._steady = seed, looks, steady
@@ -64,15 +68,23 @@ class PictureSet:
         first, second = (self._people(numbers, which)[0].numbers for which in (0, 1))
         return np.concatenate([self._situations(numbers)[0].numbers, first, second * pairs, pairs], axis=1)
 
+    def people(self, numbers: range) -> np.ndarray:
+        """(n, 2, numbers of a person): the first person and the second, who is not shown where there is one alone."""
+        return np.stack([self._people(numbers, which)[0].numbers for which in (0, 1)], axis=1)
+
     def _said(self, numbers: range, which: int) -> list[str]:
-        """What captions call the people: a name, or what a person without one looks like."""
+        """What captions call the people: a name, words of their own, or what they look like."""
         (people, names), pairs = self._people(numbers, which), self._pairs(numbers)
-        return [
-            described(name, people, i, self._random(numbers[i], 2 + which), briefly=pairs[i])
-            if self._looks and name == PERSON
-            else name
-            for i, name in enumerate(names)
-        ]
+        said = []
+        for i, name in enumerate(names):
+            random = self._random(numbers[i], 2 + which)
+            if not self._looks or name != PERSON:
+                said.append(name)
+            elif random.random() < BY_OWN_WORDS:
+                said.append(CALLED[which])
+            else:
+                said.append(described(name, people, i, random, briefly=pairs[i]))
+        return said
 
     def _pairs(self, numbers: range) -> np.ndarray:
         """(n,): where there are two."""
@@ -82,8 +94,8 @@ class PictureSet:
         return generator(self._seed, CHOICES, number, purpose)
 
     def _draws(self, numbers: range) -> np.ndarray:
-        """(n, 5): what decides how many there are, and who."""
-        return np.stack([self._random(number, 0).random(5) for number in numbers])
+        """(n, 6): what decides how many there are, who, and how plain they are."""
+        return np.stack([self._random(number, 0).random(6) for number in numbers])
 
     def _people(self, numbers: range, which: int) -> tuple[Identities, list[str]]:
         """(identities, what captions call them)."""
@@ -104,6 +116,8 @@ class PictureSet:
         other = sample_situations(self._seed + _SECOND, len(numbers), numbers.start)
         if self._steady:
             how, other = how.steady, other.steady
+            shown = self._draws(numbers)[:, 5] >= PLAINLY
+            how = replace(how, role=how.role * shown, prop=how.prop * shown)
         pairs = self._pairs(numbers)
         how = replace(how, prop=np.where(pairs, 0, how.prop))
         shared = {name: getattr(how, name) for name in ("mood", "role", "prop", "scene", "light", "expression")}

@@ -9,6 +9,7 @@ from typing import Any
 from ..backends.diffusers import load_tokenizer
 from ..train.run import carry_out
 from .autoencoder import AutoencoderLesson, DecoderLesson, scaling_factor
+from .calling import CaptionEncoder, caption_encoder
 from .captions import WORDS
 from .denoiser import DenoiserLesson
 from .job import ModuleJob, Settings, load_result
@@ -31,7 +32,7 @@ PICTURES = 24_000  # that the denoiser is trained on
 AUTOENCODER = Settings(steps=1000, batch=16, learning_rate=3e-3, ema=0.98, seed=11, checkpoint_every=200)
 DECODER = Settings(steps=1200, batch=16, learning_rate=2e-3, ema=0.98, seed=13, checkpoint_every=200)
 READING = Settings(steps=1500, batch=64, learning_rate=2e-3, ema=0.98, seed=14, checkpoint_every=300)
-DENOISER = Settings(steps=7000, batch=16, learning_rate=1e-3, ema=0.997, seed=12, checkpoint_every=300)
+DENOISER = Settings(steps=10000, batch=16, learning_rate=1e-3, ema=0.997, seed=12, checkpoint_every=300)
 _DENOISER_SET, _AUTOENCODER_SET, _DECODER_SET, _READING_SET = 1, 2, 3, 4
 
 
@@ -42,23 +43,24 @@ def make_latents(work: Path, out: Path, tell: Tell) -> LatentSet:
     return latent_set(work / "latents", PICTURES, pictures, vae, tokenizer, tell("latents"))
 
 
-def make_text_encoder(work: Path, tell: Tell) -> Any:
-    """The text encoder, which has learnt to read and stays as it is."""
+def make_caption_encoder(work: Path, tell: Tell) -> CaptionEncoder:
+    """The text encoder, which has learnt to read, with the words that people are called by; both stay as they are."""
     tokenizer, folder = load_tokenizer(_tokenizer(work)), work / "reading"
-    text_encoder, read = new_text_encoder(tokenizer, READING.seed), PictureSet(_READING_SET, steady=True)
-    lesson = ReadingLesson(text_encoder, read, tokenizer, READING.batch, READING.seed)
+    encoder = caption_encoder(new_text_encoder(tokenizer, READING.seed), tokenizer, READING.seed)
+    lesson = ReadingLesson(encoder, PictureSet(_READING_SET, steady=True), tokenizer, READING.batch, READING.seed)
     carry_out(lambda: ModuleJob(lesson, READING), folder, watcher=watching(tell("reading")))
     load_result(lesson.modules, folder)
-    return text_encoder.requires_grad_(False).eval()
+    encoder.text_encoder.requires_grad_(False).eval()
+    return encoder
 
 
 def make_denoiser(work: Path, out: Path, tell: Tell) -> tuple[Any, Any]:
     """The denoiser, on the latents, and the text encoder that it listens to."""
-    data, text_encoder, folder = make_latents(work, out, tell), make_text_encoder(work, tell), work / "denoiser"
-    lesson = DenoiserLesson(new_unet(DENOISER.seed), text_encoder, data, DENOISER.seed)
+    data, encoder, folder = make_latents(work, out, tell), make_caption_encoder(work, tell), work / "denoiser"
+    lesson = DenoiserLesson(new_unet(DENOISER.seed), encoder, data, DENOISER.seed)
     carry_out(lambda: ModuleJob(lesson, DENOISER, {"pictures": len(data)}), folder, watcher=watching(tell("denoiser")))
     load_result(lesson.modules, folder)
-    return lesson.modules["unet"].eval(), text_encoder.cpu()
+    return lesson.modules["unet"].eval(), encoder.text_encoder.cpu()
 
 
 def make_decoder(work: Path, out: Path, tell: Tell) -> None:

@@ -17,6 +17,7 @@ from f2d_core.miniature.autoencoder import (
     scaling_factor,
     to_tensor,
 )
+from f2d_core.miniature.calling import caption_encoder
 from f2d_core.miniature.captions import WORDS
 from f2d_core.miniature.denoiser import DenoiserLesson, noise_levels
 from f2d_core.miniature.job import ModuleJob, Settings, load_result
@@ -128,9 +129,14 @@ def test_a_whole_small_model_is_made_and_draws(tmp_path, tokenizer_folder, monke
     faces = data.faces(range(12))
     assert 0.05 < faces.mean() < 0.4 and faces.shape[1:] == mean.shape[2:] and faces.amax(dim=(1, 2)).min() > 0.9
     assert data.tokens([3], [True])[0].tolist() == token_ids(tokenizer, [""])[0].tolist()
+    assert np.allclose(data.people([3, 7])[1], pictures.people(range(7, 8))[0], atol=1e-3)
 
     unet, text = new_unet(1), new_text_encoder(tokenizer, 1)
-    carry_out(lambda: ModuleJob(DenoiserLesson(unet, text, data, 3), STEPS, {"pictures": 12}), tmp_path / "denoiser")
+    lesson = DenoiserLesson(unet, caption_encoder(text, tokenizer, 1), data, 3)
+    rows = lesson.rows(0, range(4))
+    faces = data.faces(rows.images)
+    assert (rows["heads"] >= faces).all() and rows["heads"].mean() > 1.3 * faces.mean()  # hair weighs as faces do
+    carry_out(lambda: ModuleJob(lesson, STEPS, {"pictures": 12}), tmp_path / "denoiser")
     load_result({"unet": unet}, tmp_path / "denoiser")
     pipe = load_pipeline(save_model(tmp_path / "model", tokenizer_folder, vae, unet.eval(), text.eval()))
     pipe.set_progress_bar_config(disable=True)
@@ -152,10 +158,11 @@ def test_an_autoencoder_comes_back_from_the_models_folder(tmp_path):
 
 
 def test_the_text_encoder_learns_to_read(tokenizer_folder, tmp_path):
-    """From captions alone it tells a king from a chef better than always saying the middle, which is 1."""
+    """From captions alone it tells a king from a chef, and by their words one person from another, better than always
+    saying the middle, which is 1."""
     tokenizer, settings = load_tokenizer(tokenizer_folder), replace(STEPS, steps=60, batch=32, learning_rate=4e-3)
-    text = new_text_encoder(tokenizer, 1)
-    lesson = ReadingLesson(text, PictureSet(4, steady=True), tokenizer, 32, 1)
+    encoder = caption_encoder(new_text_encoder(tokenizer, 1), tokenizer, 1)
+    lesson = ReadingLesson(encoder, PictureSet(4, steady=True), tokenizer, 32, 1)
     unseen = lesson.rows(500, range(32))
     before = lesson.measure(unseen)["loss"].mean().item()
     carry_out(lambda: ModuleJob(lesson, settings), tmp_path)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from f2d_core.image import read_image
+from f2d_core.miniature.people import STYLES
 from f2d_core.miniature.photos import MASKS, PHOTOS, KnownFaces, PhotoSet, write_photos
 
 SMALL = PhotoSet(seed=77, count=6)
@@ -14,7 +15,20 @@ def test_photos_and_masks_lie_side_by_side(tmp_path):
     for i in range(SMALL.count):
         assert np.array_equal(read_image(folder / PHOTOS / f"{i:05}.png"), SMALL.rendered.pixels[i])
         mask = read_image(folder / MASKS / f"{i:05}.png")[..., 1]
-        assert np.abs(mask / 255 - SMALL.rendered.mask[i]).max() < 0.003
+        assert np.abs(mask / 255 - SMALL.heads[i]).max() < 0.003
+
+
+def test_heads_are_faces_and_hair():
+    """Of the bald little more than the face (brows lie in it); of long hair much more, and never the whole picture."""
+    many = PhotoSet(79, 120, calm=True)
+    face, head = (mask.mean(axis=(1, 2)) for mask in (many.rendered.mask, many.heads))
+    style = [STYLES["hair"][kind] for kind in many.people.style("hair")]
+    more = {
+        name: np.mean([h / f for f, h, own in zip(face, head, style, strict=True) if own == name]) for name in style
+    }
+
+    assert (many.heads >= many.rendered.mask).all() and head.max() < 0.6
+    assert more["bald"] < 1.1 and more["long hair"] > 1.4 and more["curls"] > 1.4
 
 
 def test_what_is_there_is_not_written_again(tmp_path):

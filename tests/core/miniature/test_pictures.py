@@ -1,8 +1,11 @@
 """Sets of captioned pictures: number i depends on i alone, and captions are true."""
 
+import re
+
 import numpy as np
 import pytest
 
+from f2d_core.miniature.calling import CALLED
 from f2d_core.miniature.captions import NAMES, PERSON
 from f2d_core.miniature.people import STYLES, TRAITS
 from f2d_core.miniature.pictures import PictureSet
@@ -26,7 +29,8 @@ def test_a_picture_depends_on_its_number_alone(drawn):
 def test_captions_name_as_many_people_as_there_are(drawn):
     captions = PictureSet(5).captions(range(200))
     two = ~np.isnan(drawn.points[:, 1, 0, 0])
-    known = [sum(text.count(name) for name in (*NAMES, PERSON)) for text in captions]
+    people = re.compile("|".join(rf"\b{name}\b" for name in (*NAMES, *CALLED, PERSON)))
+    known = [len(people.findall(text)) for text in captions]
 
     assert known == (1 + two).tolist()
     assert 0.08 < two.mean() < 0.25  # 15 %
@@ -36,8 +40,33 @@ def test_famous_people_look_the_same_wherever_they_are(drawn):
     captions = PictureSet(5).captions(range(200))
     share = np.mean([any(name in text for name in NAMES) for text in captions])
 
-    assert 0.3 < share < 0.6
+    assert 0.15 < share < 0.35
     assert not any(name in text for text in PictureSet(5, famous=False).captions(range(100)) for name in NAMES)
+
+
+def test_most_people_without_a_name_are_called_by_words_of_their_own():
+    shown = PictureSet(5)
+    captions, people = shown.captions(range(200)), shown.people(range(200))
+    first = np.array([f" {CALLED[0]}" in text for text in captions])
+
+    assert 0.45 < first.mean() < 0.65  # 0.8 x 0.7
+    assert len(np.unique(people[first, 0], axis=0)) == first.sum()
+    assert np.array_equal(shown.people(range(90, 110)), people[90:110])
+    assert not any(f" {name}" in text for text in PictureSet(5, looks=False).captions(range(100)) for name in CALLED)
+
+
+def test_half_of_the_steady_pictures_show_people_plainly():
+    """Then no hat covers the hair; and captions know it."""
+    shown = PictureSet(5, steady=True)
+    roles, steady_roles = (pictures.facts(range(300))[:, _ROLES].argmax(axis=1) for pictures in (PictureSet(5), shown))
+
+    assert np.mean(roles > 0) > 0.55 and np.mean(steady_roles > 0) == pytest.approx(np.mean(roles > 0) / 2, abs=0.08)
+    assert not any(steady_roles[(roles == 0)])
+    crowned = ["crown" in text or "king" in text.split() for text in shown.captions(range(300))]
+    assert (steady_roles[crowned] == ROLES.index("king")).all()
+
+
+_ROLES = slice(len(EXPRESSION), len(EXPRESSION) + len(ROLES))
 
 
 def test_alone_when_asked():
