@@ -1,6 +1,6 @@
 """Calling people by words that nobody else has: what the names of thousands do in Stable Diffusion's vocabulary.
 
-With sixty names, the space of word vectors is empty between them: no two vectors there would draw anybody else. So most
+With sixty names alone, the space of word vectors is empty between them: no mapping found anybody else there. So most
 people without a name are called, while the base model learns, by two word vectors made of what they look like, in the
 place of two tokens and a little inexact. The method knows nothing of it: its mapping has to find such vectors itself,
 from photos, by the base model's errors.

@@ -160,7 +160,7 @@ def test_an_autoencoder_comes_back_from_the_models_folder(tmp_path):
 def test_the_text_encoder_learns_to_read(tokenizer_folder, tmp_path):
     """From captions alone it tells a king from a chef, and by their words one person from another, better than always
     saying the middle, which is 1."""
-    tokenizer, settings = load_tokenizer(tokenizer_folder), replace(STEPS, steps=60, batch=32, learning_rate=4e-3)
+    tokenizer, settings = load_tokenizer(tokenizer_folder), replace(STEPS, steps=120, batch=32, learning_rate=4e-3)
     encoder = caption_encoder(new_text_encoder(tokenizer, 1), tokenizer, 1)
     lesson = ReadingLesson(encoder, PictureSet(4, steady=True), tokenizer, 32, 1)
     unseen = lesson.rows(500, range(32))
