@@ -59,6 +59,7 @@ class CaptionEncoder:
         see `Calls`."""
         words = self.calls(people, noise)
 
+        # Not DiffusersTrainableText.encode_words: here the table of words learns too, and captions hold two people.
         def with_words(_module: Any, _inputs: Any, embedded: torch.Tensor) -> torch.Tensor:
             embedded = embedded.clone()
             for person, letter in enumerate(self.letters):

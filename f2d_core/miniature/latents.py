@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,37 +24,29 @@ ENCODED_AT_ONCE = 64
 class LatentSet:
     """n captioned pictures."""
 
-    def __init__(
-        self,
-        mean: np.ndarray,
-        logvar: np.ndarray,
-        tokens: np.ndarray,
-        people: np.ndarray,
-        faces: np.ndarray,
-        empty: np.ndarray,
-    ):
-        self._mean, self._logvar, self._tokens, self._people = mean, logvar, tokens, people
-        self._faces, self._empty = faces, empty
+    def __init__(self, arrays: Mapping[str, np.ndarray], empty: np.ndarray):
+        """arrays: what `_encoded` gives. empty: the token ids of the empty caption."""
+        self._arrays, self._empty = arrays, empty
 
     def __len__(self) -> int:
-        return len(self._mean)
+        return len(self._arrays["mean"])
 
     def posterior(self, numbers: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """(mean, logvar) in the denoiser's scale, (B, 4, h, w) fp32 each."""
-        mean, logvar = (torch.from_numpy(values[numbers]).float() for values in (self._mean, self._logvar))
+        mean, logvar = (torch.from_numpy(self._arrays[name][numbers]).float() for name in ("mean", "logvar"))
         return mean, logvar
 
     def faces(self, numbers: Sequence[int]) -> torch.Tensor:
         """(B, h, w) fp32 in [0, 1]: how much of each latent is face."""
-        return torch.from_numpy(self._faces[numbers]).float() / 255
+        return torch.from_numpy(self._arrays["faces"][numbers]).float() / 255
 
     def people(self, numbers: Sequence[int]) -> torch.Tensor:
         """(B, 2, numbers of a person) fp32: see `PictureSet.people`."""
-        return torch.from_numpy(self._people[numbers]).float()
+        return torch.from_numpy(self._arrays["people"][numbers]).float()
 
     def tokens(self, numbers: Sequence[int], without: Sequence[bool]) -> torch.Tensor:
         """(B, 77) token ids of the captions; of the empty caption where `without`."""
-        ids = np.where(np.asarray(without)[:, None], self._empty, self._tokens[numbers])
+        ids = np.where(np.asarray(without)[:, None], self._empty, self._arrays["tokens"][numbers])
         return torch.from_numpy(ids.astype(np.int64))
 
 
@@ -76,9 +68,8 @@ def latent_set(
         if progress is not None:
             progress(numbers.stop, count)
     loaded = [np.load(file) for file in files]
-    names = ("mean", "logvar", "tokens", "people", "faces")
-    arrays = [np.concatenate([part[name] for part in loaded]) for name in names]
-    return LatentSet(*arrays, token_ids(tokenizer, [""])[0])
+    arrays = {name: np.concatenate([part[name] for part in loaded]) for name in loaded[0].files}
+    return LatentSet(arrays, token_ids(tokenizer, [""])[0])
 
 
 def token_ids(tokenizer: Any, texts: Sequence[str]) -> np.ndarray:

@@ -44,13 +44,12 @@ def make_latents(work: Path, out: Path, tell: Tell) -> LatentSet:
 
 
 def make_caption_encoder(work: Path, tell: Tell) -> CaptionEncoder:
-    """The text encoder, which has learnt to read, with the words that people are called by; both stay as they are."""
+    """The text encoder, which has learnt to read, with the words that people are called by."""
     tokenizer, folder = load_tokenizer(_tokenizer(work)), work / "reading"
     encoder = caption_encoder(new_text_encoder(tokenizer, READING.seed), tokenizer, READING.seed)
     lesson = ReadingLesson(encoder, PictureSet(_READING_SET, steady=True), tokenizer, READING.batch, READING.seed)
     carry_out(lambda: ModuleJob(lesson, READING), folder, watcher=watching(tell("reading")))
     load_result(lesson.modules, folder)
-    encoder.text_encoder.requires_grad_(False).eval()
     return encoder
 
 

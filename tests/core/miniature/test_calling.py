@@ -9,11 +9,10 @@ from f2d_core.backends.diffusers_training import DiffusersTrainableText
 from f2d_core.constants import INJECTION_TOKEN
 from f2d_core.miniature.calling import CALLED, MOST_NOISE, NAME_WORDS, Calls, caption_encoder, inexact
 from f2d_core.miniature.captions import WORDS
+from f2d_core.miniature.models import WORD_WIDTH as WIDTH
 from f2d_core.miniature.models import new_text_encoder
 from f2d_core.miniature.people import sample_identities
 from f2d_core.miniature.tokenizer import write_word_tokenizer
-
-WIDTH = 128
 
 
 @pytest.fixture(scope="module")

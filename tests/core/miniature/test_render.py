@@ -38,12 +38,6 @@ def plain_situation(pose="front"):
     return replace(calm, pose=np.array([POSES[pose]], np.float64), expression=still)
 
 
-def with_trait(person, name, value):
-    traits = person.traits.copy()
-    traits[:, TRAITS.index(name)] = value
-    return replace(person, traits=traits)
-
-
 def with_style(person, **styles):
     chosen = person.styles.copy()
     for name, kind in styles.items():
@@ -133,7 +127,7 @@ def test_another_size_is_the_same_picture():
 @pytest.mark.parametrize("name", TRAITS)
 def test_every_trait_changes_the_picture(name):
     person = with_style(plain_person(), glasses="round", earrings="hoops")
-    low, high = (render(with_trait(person, name, value), plain_situation("leaning"), 96) for value in (0.02, 0.98))
+    low, high = (render(person.changed(**{name: value}), plain_situation("leaning"), 96) for value in (0.02, 0.98))
 
     assert changed(low, high, 5).sum() > 12
 
@@ -192,7 +186,7 @@ def test_eyes_close_around_their_points(pose):
 @pytest.mark.parametrize("pose", POSES)
 def test_the_mouth_reaches_from_corner_to_corner(pose):
     situation = plain_situation(pose)
-    bare = with_trait(plain_person(), "lip_colour", 0.0), with_trait(plain_person(), "lip_colour", 1.0)
+    bare = plain_person().changed(lip_colour=0.0), plain_person().changed(lip_colour=1.0)
     drawn, painted = (render(person, with_expression(situation, open=0.4), LARGE) for person in bare)
     lips = changed(drawn, painted)[0]
     left, right = drawn.points[0, 3:]
@@ -206,7 +200,7 @@ def test_the_mouth_reaches_from_corner_to_corner(pose):
 
 @pytest.mark.parametrize("pose", POSES)
 def test_the_nose_is_around_its_point(pose):
-    narrow, wide = (with_trait(plain_person(), "nose_width", value) for value in (0.0, 1.0))
+    narrow, wide = (plain_person().changed(nose_width=value) for value in (0.0, 1.0))
     drawn, other = (render(person, plain_situation(pose), LARGE) for person in (narrow, wide))
     difference = changed(drawn, other)[0]
 
@@ -256,9 +250,7 @@ def test_a_wink_closes_one_eye():
 
 @pytest.mark.parametrize("pose", POSES)
 def test_the_mask_is_what_the_skin_colours(pose):
-    fair, dark = (
-        render(with_trait(plain_person(), "skin_tone", value), plain_situation(pose), LARGE) for value in (0.0, 0.9)
-    )
+    fair, dark = (render(plain_person().changed(skin_tone=value), plain_situation(pose), LARGE) for value in (0.0, 0.9))
     inner = fair.mask[0] > 0.99
     difference = changed(fair, dark, 60)[0]
     neck = np.arange(LARGE)[:, None] > fair.points[0, 3:, 1].max() + 0.08 * LARGE
