@@ -7,6 +7,7 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -168,9 +169,17 @@ def load_result(modules: Modules, folder: Path) -> None:
     put(modules, read_tensors(folder / WEIGHTS)[0])
 
 
-def fast(enabled: bool = True) -> AbstractContextManager:
-    """Products of matrices in bf16, weights in fp32: half the time of fp32."""
-    return torch.autocast(device().type, torch.bfloat16, enabled=enabled)
+def fast() -> AbstractContextManager:
+    """Products of matrices in bf16 where that is quick, weights in fp32: half the time of fp32."""
+    return torch.autocast(device().type, torch.bfloat16, enabled=precision() == "bf16")
+
+
+@cache
+def precision() -> str:
+    """What this machine is quick in, as trainers call it: "bf16" on GPUs and CPUs with AVX-512, "fp32" on other CPUs,
+    where bf16 takes a hundred times as long (measured)."""
+    quick = device().type != "cpu" or "AVX512" in torch.backends.cpu.get_cpu_capability()
+    return "bf16" if quick else "fp32"
 
 
 def device() -> torch.device:

@@ -26,6 +26,7 @@ from ..train.mapping_run import train
 from ..weights import file_sha256
 from .captions import CHOICE_PROMPTS, NAMES
 from .encoders import GENERAL, MSID, PLAIN
+from .job import precision
 from .judging import Helpers
 from .photos import MASKS, PHOTOS, KnownFaces, PhotoSet, write_photos
 from .render import SIZE
@@ -45,7 +46,6 @@ _SETTINGS = {
     "error": OF_VELOCITY,
     "batch": 16,
     "ema": 0.99,
-    "precision": "bf16",
     "micro_batch": 16,
     "checkpoint_every": 100,
     "keep_last": 1,
@@ -83,6 +83,7 @@ class Recipe:
             l2=1e-4 if dreamidentity else 0.0,
             seed=seed,
             steps=steps,
+            precision=precision(),
             **_SETTINGS,
         )
 
@@ -145,7 +146,7 @@ def make_mapping(
         return file
     photos = photo_cache(recipe, encoder, place, tell)
     triplets = triplet_cache(recipe, encoder, place, helpers, tell) if recipe.triplets else None
-    parts = load_training_parts(place.model, precision="bf16")
+    parts = load_training_parts(place.model, precision=precision())
     told = watching(tell(f"mapping {recipe.name}, seed {seed}")).progress
     result = train(parts, photos, recipe.config(seed, steps), file.parent, progress=told, triplets=triplets)
     if result.finished:

@@ -20,7 +20,7 @@ from f2d_core.miniature.autoencoder import (
 from f2d_core.miniature.calling import caption_encoder
 from f2d_core.miniature.captions import WORDS
 from f2d_core.miniature.denoiser import DenoiserLesson, noise_levels
-from f2d_core.miniature.job import ModuleJob, Settings, load_result
+from f2d_core.miniature.job import ModuleJob, Settings, load_result, precision
 from f2d_core.miniature.latents import latent_set, token_ids
 from f2d_core.miniature.models import (
     load_autoencoder,
@@ -52,6 +52,14 @@ def one_thread():
 @pytest.fixture(scope="module")
 def tokenizer_folder(tmp_path_factory):
     return write_word_tokenizer(tmp_path_factory.mktemp("tokenizer"), WORDS)
+
+
+@pytest.mark.parametrize(("capability", "expected"), [("AVX2", "fp32"), ("AVX512", "bf16"), ("SVE256", "fp32")])
+def test_a_cpu_computes_in_what_it_is_quick_in(monkeypatch, capability, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+
+    assert precision.__wrapped__() == expected
 
 
 def autoencoder_job(settings=STEPS):

@@ -14,6 +14,7 @@ from f2d_core.miniature import mappings
 from f2d_core.miniature.demo import run as run_demo
 from f2d_core.miniature.evidence import shipped_judges
 from f2d_core.miniature.gallery import Request, characters, draw, encode_photos, judge, true_pictures
+from f2d_core.miniature.job import precision
 from f2d_core.miniature.make import MAPPING_FILE, MODEL, MSID_FILE, RECON_FILE, WEIGHTS
 from f2d_core.miniature.mappings import FACE2DIFFUSION, Place, photo_cache
 from f2d_core.miniature.photos import PhotoSet
@@ -94,7 +95,7 @@ def test_a_short_training_goes_the_way_of_the_shipped_mapping(tmp_path, monkeypa
     place = Place(tmp_path, WEIGHTS / MODEL, WEIGHTS / RECON_FILE)
     cache = photo_cache(FACE2DIFFUSION, WEIGHTS / MSID_FILE, place, silent)
     mappings._known_faces.cache_clear()
-    parts = load_training_parts(WEIGHTS / MODEL, precision="bf16")
+    parts = load_training_parts(WEIGHTS / MODEL, precision=precision())
     config = replace(FACE2DIFFUSION.config(3), steps=40, batch=8, micro_batch=8, hold_out=12, validation_images=12)
 
     loss = partial(validation_loss, parts, cache, config)
