@@ -176,8 +176,9 @@ def fast() -> AbstractContextManager:
 
 @cache
 def precision() -> str:
-    """What this machine is quick in, as trainers call it: "bf16" on GPUs and CPUs with AVX-512, "fp32" on other CPUs,
-    where bf16 takes a hundred times as long (measured)."""
+    """What this machine is taken to be quick in, as trainers call it: "bf16" on GPUs and CPUs with AVX-512, "fp32" on
+    other CPUs (measured with AVX2: products in bf16 take over a hundred times as long). "auto" of the trainers is fp32
+    on every CPU."""
     quick = device().type != "cpu" or "AVX512" in torch.backends.cpu.get_cpu_capability()
     return "bf16" if quick else "fp32"
 
