@@ -2,15 +2,15 @@
 
     python -m f2d_core.miniature.evidence --work runs/miniature [--out docs/evidence] [--seeds 0 1 2]
 
-Takes the shipped base model, judges and encoder, and makes everything else in the folder of --work. What is finished is
-not done again; a run that was interrupted goes on from its checkpoint. Two things are done side by side.
+Takes the shipped base model, judges and encoder, and makes everything else in the folder of --work. What is measured is
+kept beside the tables, in a folder named after those weights, and not measured again; a training that was interrupted
+goes on from its checkpoint. Two things are done side by side.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import sys
 from collections.abc import Callable, Sequence
 from functools import cache, partial
@@ -20,10 +20,10 @@ from typing import Any
 from ..augment.plan import Shard
 from ..backends.diffusers import load_tokenizer
 from ..errors import WeightsError
-from ..files import write_atomically
 from ..weights import file_sha256
 from .encoders import GENERAL, MSID, PLAIN, level_auc
 from .evidence_tables import write_tables
+from .gallery import GUIDANCE
 from .judging import HELPERS, Helpers, Judging, load_helpers, load_judges
 from .make import (
     MAPPING_FILE,
@@ -41,6 +41,8 @@ from .make import (
 from .mappings import (
     PHOTO_FOLDER,
     RECIPES,
+    SETTINGS,
+    STEPS,
     TRAINING_PHOTOS,
     Place,
     make_mapping,
@@ -49,35 +51,59 @@ from .mappings import (
     triplet_cache,
 )
 from .photos import write_photos
-from .trials import Tools, tools, trial, truth
+from .trials import Tools, left_to_measure, read_json, tools, trial, truth, write_json
 from .watching import Lines
 
 EXTRA = {"face2diffusion": ("best_of", "expression"), "reconstruction": ("delayed",)}
-_TRIALS, _TRUTH_FILE = "trials", "truth.json"
+_TRUTH_FILE = "truth.json"
 
 
 def run(work: Path, out: Path, seeds: Sequence[int]) -> list[Path]:
     """Everything that is not done yet, then the tables. Raises F2DError."""
-    work = work / f"evidence-{_digest()[:8]}"
+    digest = _digest()[:8]
+    work, measured = work / f"evidence-{digest}", out / f"measured-{digest}"
+    trials = [(name, seed) for seed in seeds for name in RECIPES]
+    left = [own for own in trials if left_to_measure(_trial_file(measured, *own), _extra(own[0]))]
+    if left:
+        _prepare(work)
+    to_do = [partial(_trained_and_measured, work, measured, *own) for own in left]
+    side_by_side([partial(_others, work, measured, seeds), *to_do])
+    by_name: dict[str, list[dict[str, Any]]] = {name: [] for name in RECIPES}
+    for name, seed in trials:
+        by_name[name].append(read_json(_trial_file(measured, name, seed)))
+    levels = {kind: [read_json(_levels_file(measured, kind, seed)) for seed in seeds] for kind in _WITH_LEVELS}
+    return write_tables(out, by_name, levels, read_json(measured / _TRUTH_FILE))
+
+
+def _prepare(work: Path) -> None:
+    """What all mappings are trained on."""
     write_photos(TRAINING_PHOTOS, work / PHOTO_FOLDER)  # once, before several processes read them
     side_by_side([partial(_encoders, work), partial(_helpers, work)])
     side_by_side([partial(_triplets, work, shard) for shard in (0, 1)])
     _triplets(work, 0)  # whoever finds all of it done ranks the pictures
     side_by_side([partial(_caches, work, names) for names in _CACHES])
-    tasks = [partial(_trained_and_measured, work, name, seed) for seed in seeds for name in RECIPES]
-    found = side_by_side([partial(_others, work, seeds), *tasks])
-    levels, true = found[0]
-    by_name: dict[str, list[dict[str, Any]]] = {name: [] for name in RECIPES}
-    for result, name in zip(found[1:], [name for _ in seeds for name in RECIPES], strict=True):
-        by_name[name].append(result)
-    return write_tables(out, by_name, levels, true)
+
+
+def _trial_file(measured: Path, name: str, seed: int) -> Path:
+    return measured / f"{name}-{seed}.json"
+
+
+def _levels_file(measured: Path, kind: str, seed: int) -> Path:
+    return measured / f"levels-{kind}-{seed}.json"
+
+
+def _extra(name: str) -> tuple[str, ...]:
+    """What is measured of a recipe besides its table."""
+    return EXTRA.get(name, ())
 
 
 def _digest() -> str:
-    """Of the shipped weights: what was measured with others lies in a folder of its own. Raises WeightsError."""
+    """Of the shipped weights and of the settings: what was measured with others lies in a folder of its own. Raises
+    WeightsError."""
     require_weights()
     files = [path for path in sorted(WEIGHTS.rglob("*.safetensors")) if path.name != MAPPING_FILE]
-    return hashlib.sha256("".join(map(file_sha256, files)).encode()).hexdigest()
+    settings = repr((RECIPES, SETTINGS, STEPS, TRAINING_PHOTOS, GUIDANCE))
+    return hashlib.sha256("".join([*map(file_sha256, files), settings]).encode()).hexdigest()
 
 
 def require_weights(*others: str) -> None:
@@ -116,34 +142,33 @@ def _caches(work: Path, names: Sequence[str]) -> None:
             triplet_cache(recipe, own, place, helpers, Lines())
 
 
-def _trained_and_measured(work: Path, name: str, seed: int) -> dict[str, Any]:
+def _trained_and_measured(work: Path, measured: Path, name: str, seed: int) -> None:
     recipe, place = RECIPES[name], _place(work)
     own = encoder(recipe.encoder, SEED, work, WEIGHTS, Lines())
     mapping = make_mapping(recipe, seed, own, place, _loaded_helpers(work), Lines())
-    result = work / _TRIALS / f"{name}-{seed}.json"
-    return trial(recipe, seed, own, mapping, result, _tools(work), Lines(), EXTRA.get(name, ()))
+    trial(recipe, seed, own, mapping, _trial_file(measured, name, seed), _tools(work), Lines(), _extra(name))
 
 
-def _others(work: Path, seeds: Sequence[int]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(encoder -> layer -> AUC of each seed, what the judges say of true renders)."""
-    levels = {kind: [_levels(work, kind, seed) for seed in seeds] for kind in (MSID, PLAIN)}
-    return levels, _kept(work / _TRIALS / _TRUTH_FILE, lambda: truth(_tools(work)))
+_WITH_LEVELS = (MSID, PLAIN)
+
+
+def _others(work: Path, measured: Path, seeds: Sequence[int]) -> None:
+    """The AUC of each layer of the encoders, and what the judges say of true renders."""
+    for kind in _WITH_LEVELS:
+        for seed in seeds:
+            _keep(_levels_file(measured, kind, seed), partial(_levels, work, kind, seed))
+    _keep(measured / _TRUTH_FILE, lambda: truth(_tools(work)))
 
 
 def _levels(work: Path, kind: str, seed: int) -> dict[str, float]:
-    def measured() -> dict[str, float]:
-        file = encoder(kind, seed, work, WEIGHTS, Lines())
-        return {str(layer): auc for layer, auc in level_auc(file, work / "encoders", Lines()).items()}
-
-    return _kept(work / _TRIALS / f"levels-{kind}-{seed}.json", measured)
+    file = encoder(kind, seed, work, WEIGHTS, Lines())
+    return {str(layer): auc for layer, auc in level_auc(file, work / "encoders", Lines()).items()}
 
 
-def _kept(file: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What `file` holds, made if it is not there."""
+def _keep(file: Path, make: Callable[[], dict[str, Any]]) -> None:
+    """Write what `make` gives, if it is not there."""
     if not file.is_file():
-        text = json.dumps(make())
-        write_atomically(file, lambda path: path.write_text(text, encoding="utf-8"))
-    return json.loads(file.read_text(encoding="utf-8"))
+        write_json(file, make())
 
 
 def _place(work: Path) -> Place:

@@ -38,7 +38,7 @@ LICENCE = "free: made of invented people"
 PHOTO_FOLDER = "photos"
 _DONE = "done"  # a file beside a mapping whose training has ended
 BOTH, ONLY = "both", "only"  # beside the photos, or instead of them
-_SETTINGS = {
+SETTINGS = {
     "hidden": 384,
     "template": "a photo of S*",
     "class_word": "a person",
@@ -84,7 +84,7 @@ class Recipe:
             seed=seed,
             steps=steps,
             precision=precision(),
-            **_SETTINGS,
+            **SETTINGS,
         )
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,7 @@ _EXPRESSION_DONORS = PhotoSet(seed=4770, count=20, calm=True)
 _BEST_FACES, _BEST_PROMPTS = 4, tuple(range(2, 40, 5))
 COEFFICIENTS = ("smile", "open", "wide", "eyes", "brows", "frown")  # that are plain to see at 64 px
 _PLACES = {name: EXPRESSION.index(name) for name in COEFFICIENTS}
+_DIGITS = 5  # behind the point, in files
 DELAYED = 0.8  # the share of steps that see the person, with delayed subject conditioning
 
 
@@ -86,12 +88,9 @@ def trial(
     own: Tools,
     tell: Tell,
     extra: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> None:
     """Measure a mapping, but for what `out` has already. extra: "delayed", "best_of", "expression"."""
-    found = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {"recipe": recipe.name, "seed": seed}
-    parts = [part for part in ("plain", *extra) if part not in found]
-    if not parts:
-        return found
+    found = read_json(out) if out.is_file() else {"recipe": recipe.name, "seed": seed}
     networks = load_network(encoder, "msid"), load_network(mapping, "mapping")
     people = encode_photos(FACES, *networks)
     measures: dict[str, Callable[[], Any]] = {
@@ -100,10 +99,24 @@ def trial(
         "best_of": lambda: _best_of(people, own, tell, seed),
         "expression": lambda: _expressions(networks, own, tell, seed),
     }
-    for part in parts:
+    for part in left_to_measure(out, extra):
         found[part] = measures[part]()
-        write_atomically(out, lambda path: path.write_text(json.dumps(found), encoding="utf-8"))
-    return found
+        write_json(out, found)
+
+
+def left_to_measure(out: Path, extra: Sequence[str]) -> list[str]:
+    """The parts that a trial's file has not yet."""
+    found = read_json(out) if out.is_file() else {}
+    return [part for part in ("plain", *extra) if part not in found]
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def write_json(file: Path, values: dict[str, Any]) -> Path:
+    text = json.dumps(values)
+    return write_atomically(file, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def truth(own: Tools) -> dict[str, Any]:
@@ -124,8 +137,9 @@ def _of(plan: Design) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def _columns(judged: Judged) -> dict[str, Any]:
-    yaw = np.where(np.isfinite(judged.geometry[:, 0]), judged.geometry[:, 0], np.nan)
-    return {**{name: values.tolist() for name, values in judged.columns.items()}, "yaw": yaw.tolist()}
+    columns = {name: values.round(_DIGITS).tolist() for name, values in judged.columns.items()}
+    yaw = judged.geometry[:, 0].round(_DIGITS).tolist()
+    return {**columns, "yaw": [None if math.isnan(degrees) else degrees for degrees in yaw]}
 
 
 def _best_of(people: Sequence[SStar], own: Tools, tell: Tell, seed: int) -> dict[str, float]:
