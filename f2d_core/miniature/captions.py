@@ -167,7 +167,7 @@ def caption(situations: Situations, i: int, who: str, random: np.random.Generato
 
     who: "a person", a name, a marker, or two people joined with "and".
     """
-    calm_portrait = situations.mood[i] == 0 and situations.pose[i, POSE.index("scale")] > 0.32
+    calm_portrait = situations.mood[i] == 0 and situations.pose[i, POSE.index("scale")] > 0.38
     if calm_portrait and random.random() < 0.5:
         return f"a photo of {who}, looking at the camera" if " with " in who else f"{who} face, looking at the camera"
     phrases = _phrases(situations, i, int(random.random() < 0.5))

@@ -56,7 +56,7 @@ def _shade_socket(figure: Figure, window: Window, frame: Frame) -> None:
 
 def _iris(figure: Figure, window: Window, frame: Frame, opening: np.ndarray) -> None:
     middle = frame.at(0.34 * figure.expression("gaze_x"), -0.03 + 0.2 * figure.expression("gaze_y"))
-    rings = (0.60, figure.iris * 0.55), (0.50, figure.iris), (0.27, figure.one(DARK * 0.5))
+    rings = (0.72, figure.iris * 0.55), (0.61, figure.iris), (0.28, figure.one(DARK * 0.5))
     for radius, colour in rings:
         window.paint(window.disc(middle.scaled(radius)) * opening, colour, face=1)
     glint = window.disc(frame.at(0.34 * figure.expression("gaze_x") + 0.2, -0.24).scaled(0.17))

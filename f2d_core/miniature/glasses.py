@@ -27,7 +27,7 @@ def _pair(figure: Figure, name: str) -> None:
     window = figure.window(whole, 1.0, 0.45)
     for side in (-1, 1):
         lens = figure.head.surface(side * middle, y + 0.03, 0.06).scaled(size, size * height)
-        outer, inner = _lens(window, lens, name, 1.0), _lens(window, lens, name, 1 - 0.042 / size)
+        outer, inner = _lens(window, lens, name, 1.0), _lens(window, lens, name, 1 - 0.055 / size)
         window.paint(0.16 * inner, figure.one((0.80, 0.92, 1.0)), face=1)
         rim = outer - inner
         if name == "half rim":

@@ -2,7 +2,7 @@
 
     python -m f2d_core.miniature.make --work runs/miniature [--out f2d_core/miniature/weights]
 
-May be stopped at any moment; the same command goes on. Two things are made side by side, with one thread each.
+May be stopped at any moment; the same command goes on. Small things are made two at a time, with one thread each.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .captions import WORDS
 from .encoders import MSID, make_encoder
 from .encoders import SETTINGS as ENCODER_SETTINGS
 from .job import device_name
-from .judging import FINDER, GEOMETRY, JUDGES, make_judge
+from .judging import JUDGES, make_judge
 from .judging import SETTINGS as JUDGE_SETTINGS
 from .mappings import FACE2DIFFUSION, SHIPPED_STEPS, Place, make_mapping
 from .recon import SETTINGS as RECON_SETTINGS
@@ -42,7 +42,6 @@ from .stable_diffusion import (
     DENOISER,
     READING,
     make_decoder,
-    make_denoiser,
     make_latents,
     make_stable_diffusion,
 )
@@ -52,17 +51,17 @@ from .watching import Lines
 WEIGHTS = Path(__file__).with_name("weights")
 MODEL, RECON_FILE, MSID_FILE, MAPPING_FILE = "model", "recon.safetensors", "msid.safetensors", "mapping.safetensors"
 RECORD_FILE = "made.json"
-_FIRST_JUDGES = (FINDER, GEOMETRY)  # made while there is no latent yet
+_BESIDE_LATENTS = 2  # of the judges, the quick ones
 SEED = 0  # of the shipped encoder and mapping
 
 
 def make(work: Path, out: Path) -> None:
     """All of it, or what is left. Raises F2DError."""
     tell, model = Lines(), out / MODEL
-    first_judges = partial(judge_files, _FIRST_JUDGES, work, out / "judges", tell)
-    side_by_side([partial(_unless_there, make_latents, work, model), first_judges])
-    side_by_side([partial(_unless_there, make_denoiser, work, model), partial(_others, work, out)])
-    _unless_there(make_stable_diffusion, work, model)
+    side_by_side([partial(_unless_there, make_latents, work, model), *_judges(JUDGES[:_BESIDE_LATENTS], work, out)])
+    others = (_make_encoder, _make_recon, _make_decoder)
+    side_by_side([*_judges(JUDGES[_BESIDE_LATENTS:], work, out), *(partial(other, work, out) for other in others)])
+    _unless_there(make_stable_diffusion, work, model)  # by far the longest: it has all cores for itself
     mapping(work, out, tell)
     write_record(out)
 
@@ -170,14 +169,21 @@ def _unless_there(make_it: Callable[[Path, Path, Lines], object], work: Path, mo
         make_it(work, model, Lines())
 
 
-def _others(work: Path, out: Path) -> None:
-    """All that can be made beside the denoiser."""
-    tell = Lines()
-    judge_files(JUDGES, work, out / "judges", tell)
-    encoder(MSID, SEED, work, out, tell)
+def _judges(names: Sequence[str], work: Path, out: Path) -> list[Callable[[], None]]:
+    return [partial(judge_files, [name], work, out / "judges", Lines()) for name in names]
+
+
+def _make_encoder(work: Path, out: Path) -> None:
+    encoder(MSID, SEED, work, out, Lines())
+
+
+def _make_recon(work: Path, out: Path) -> None:
     if not (out / RECON_FILE).is_file():
-        make_recon(work / "recon", out / RECON_FILE, tell)
-    make_decoder(work, out / MODEL, tell)
+        make_recon(work / "recon", out / RECON_FILE, Lines())
+
+
+def _make_decoder(work: Path, out: Path) -> None:
+    make_decoder(work, out / MODEL, Lines())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -32,8 +32,9 @@ from .photos import MASKS, PHOTOS, KnownFaces, PhotoSet, write_photos
 from .render import SIZE
 from .watching import Tell, watching
 
-TRAINING_PHOTOS = PhotoSet(seed=4500, count=2400)
-STEPS, SHIPPED_STEPS = 300, 800  # of a mapping for a table, and of the one in the repository
+TRAINING_PHOTOS = PhotoSet(seed=4500, count=6000)
+STEPS, SHIPPED_STEPS = 300, 3000  # of a mapping for a table, and of the one in the repository
+_AVERAGED = 1 / 4  # of the steps: over how many the averaged weights look back
 LICENCE = "free: made of invented people"
 PHOTO_FOLDER = "photos"
 _DONE = "done"  # a file beside a mapping whose training has ended
@@ -45,7 +46,6 @@ SETTINGS = {
     "learning_rate": 1e-3,
     "error": OF_VELOCITY,
     "batch": 16,
-    "ema": 0.99,
     "micro_batch": 16,
     "checkpoint_every": 100,
     "keep_last": 1,
@@ -83,6 +83,7 @@ class Recipe:
             l2=1e-4 if dreamidentity else 0.0,
             seed=seed,
             steps=steps,
+            ema=1 - 1 / (_AVERAGED * steps),
             precision=precision(),
             **SETTINGS,
         )

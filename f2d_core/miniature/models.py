@@ -33,7 +33,7 @@ _VAE = {
 }
 _UNET = {
     "sample_size": LATENT_SIDE,
-    "block_out_channels": [48, 80, 112, 160],
+    "block_out_channels": [64, 96, 128, 160],  # multiples of 32: what matrix units of CPUs take at once
     "norm_num_groups": 8,
     "layers_per_block": 1,
     "down_block_types": ["DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],

@@ -1,6 +1,8 @@
 """Invented people: what makes one who they are, drawn from a seed.
 
-A trait is a number in [0, 1]; what it means is said where it is drawn. A style is one of a few kinds.
+A trait is a number in [0, 1]; what it means is said where it is drawn. A style is one of a few kinds. At 64 px people
+have to be told apart by what is large: colours come in kinds that no eye takes for one another, and what is small is
+seldom far from the middle.
 """
 
 from __future__ import annotations
@@ -37,9 +39,16 @@ _HAIR_ODDS = (  # by how much the face is of the softer kind: 0, then 1
     (0.01, 0.01, 0.05, 0.03, 0.12, 0.17, 0.16, 0.14, 0.11, 0.10, 0.08, 0.02),
 )
 _BEARD_ODDS = ((0.42, 0.16, 0.12, 0.12, 0.18), (1.0, 0.0, 0.0, 0.0, 0.0))
-_GLASSES_ODDS = (0.70, 0.12, 0.11, 0.07)
+_GLASSES_ODDS = (0.46, 0.18, 0.18, 0.18)
 _MARK_ODDS = (0.82, 0.07, 0.07, 0.04)
 _EARRING_ODDS = ((0.92, 0.06, 0.02), (0.45, 0.30, 0.25))
+_COLOURS = {  # the kinds, all equally frequent, and how far a person may be from one
+    "skin_tone": ((0.03, 0.27, 0.50, 0.73, 0.97), 0.03),
+    "hair_colour": ((0.04, 0.22, 0.37, 0.47, 0.62, 0.83, 0.88, 0.93, 0.98), 0.02),
+    "iris_colour": ((0.08, 0.50, 0.86), 0.08),
+    "frame_colour": ((0.05, 0.27, 0.50, 0.73, 0.95), 0.05),
+}
+_EVEN = ("freckles", "blush", "parting")  # all values equally frequent
 _SOFTER = {"jaw_width": -0.35, "jaw_square": -0.4, "brow_thickness": -0.4, "lashes": 0.6, "lip_fullness": 0.3}
 
 
@@ -83,7 +92,7 @@ def sample_identities(seed: int, n: int, start: int = 0) -> Identities:
     """People number start to start + n of this seed."""
     drawn = uniforms(seed, IDENTITY, start, n, 1 + len(TRAITS) + len(STYLES))
     softer = (drawn[:, 0] < 0.5).astype(np.float64)
-    traits = drawn[:, 1 : 1 + len(TRAITS)].copy()
+    traits = np.stack([_spread_out(name, drawn[:, 1 + i]) for i, name in enumerate(TRAITS)], axis=1)
     for name, pull in _SOFTER.items():
         column = traits[:, TRAITS.index(name)]
         towards = softer if pull > 0 else 1 - softer
@@ -93,6 +102,17 @@ def sample_identities(seed: int, n: int, start: int = 0) -> Identities:
     choices = drawn[:, 1 + len(TRAITS) :]
     styles = [_choose(choices[:, i], chances) for i, chances in enumerate(odds)]
     return Identities(traits, np.stack(styles, axis=1))
+
+
+def _spread_out(trait: str, uniform: np.ndarray) -> np.ndarray:
+    """(n,): the trait of people with these numbers in [0, 1)."""
+    if trait in _EVEN:
+        return uniform.copy()
+    if trait not in _COLOURS:
+        return 0.5 + 0.5 * (2 * uniform - 1) ** 3
+    kinds, reach = _COLOURS[trait]
+    place = uniform * len(kinds)
+    return np.array(kinds)[place.astype(int)] + reach * (2 * (place % 1) - 1)
 
 
 def _between(odds: Sequence[Sequence[float]], share: np.ndarray) -> np.ndarray:

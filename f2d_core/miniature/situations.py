@@ -30,7 +30,7 @@ _OWN = (0.3, 0.1, 0.25, 0.2, 0.3, 0.2, 1.2, 0.5, 0, 0, 0)  # how far a face stra
 POSE = ("yaw", "pitch", "roll", "scale", "shift_x", "shift_y")
 # yaw, pitch, roll in degrees: the face turned to the right of the picture, up, and leaning clockwise; half the height
 # of the head, and the middle of the head from the middle of the picture, in sides of the picture.
-PORTRAIT = (0, 0, 0, 0.35, 0, 0.02)
+PORTRAIT = (0, 0, 0, 0.39, 0, 0.03)
 ROLES = (
     *("none", "chef", "king", "firefighter", "wizard", "builder", "santa", "cowboy", "graduate", "doctor"),
     *("astronaut", "pirate"),
@@ -46,7 +46,7 @@ PROPS = (
     "microphone",
 )
 _HELD_LOW = ("book", "cup", "guitar", "flowers", "ice cream", "cat", "trophy", "microphone")
-_MIDDLE = np.array((0, 0, 0, 0.275, 0, 0))  # of the poses
+_MIDDLE = np.array((0, 0, 0, 0.33, 0, 0.03))  # of the poses
 _LIGHT_MIDDLE = np.array((0, -0.45, 0.16, 0, 1.0))
 _STEADY, _LAYOUTS_SEED = 1 / 3, 5200
 VARIATION = 12  # numbers in [0, 1) for what has no name: which shirt, where the trees stand

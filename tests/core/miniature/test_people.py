@@ -1,6 +1,7 @@
 """Who is drawn: traits and styles from a seed."""
 
 import numpy as np
+import pytest
 
 from f2d_core.miniature.people import STYLES, TRAITS, sample_identities
 
@@ -28,7 +29,23 @@ def test_traits_fill_their_range():
     traits = sample_identities(0, 2000).traits
 
     assert 0 <= traits.min() and traits.max() < 1.0 + 1e-9
-    assert (traits.min(axis=0) < 0.02).all() and (traits.max(axis=0) > 0.95).all()
+    assert (traits.min(axis=0) < 0.03).all() and (traits.max(axis=0) > 0.93).all()
+
+
+@pytest.mark.parametrize(("trait", "kinds"), [("skin_tone", 5), ("hair_colour", 9), ("iris_colour", 3)])
+def test_colours_come_in_kinds_with_nothing_between(trait, kinds):
+    values = np.sort(sample_identities(0, 2000).trait(trait))
+
+    apart = np.flatnonzero(np.diff(values) > 0.01)
+    sizes = np.diff([0, *(apart + 1), len(values)])
+    assert len(sizes) == kinds
+    assert sizes.min() > 0.7 * len(values) / kinds  # all equally frequent
+
+
+def test_what_is_small_is_seldom_far_from_the_middle():
+    spacing = sample_identities(0, 2000).trait("eye_spacing")
+
+    assert 0.75 < (np.abs(spacing - 0.5) < 0.25).mean() < 0.85  # of the cubes in [-1, 1], 79 % are below a half
 
 
 def test_a_trait_is_laid_between_two_values():
