@@ -79,9 +79,16 @@ class Identities:
 
     @property
     def numbers(self) -> np.ndarray:
-        """(n, traits + kinds of every style): the traits, and 1 for the kind that a style is of."""
-        kinds = [np.eye(len(kinds))[self.styles[:, i]] for i, kinds in enumerate(STYLES.values())]
-        return np.concatenate([self.traits, *kinds], axis=1)
+        """(n, numbers): the traits but for the colours, and 1 for the kind that a colour or a style is of. Colours lie
+        in their palettes in no order that a word could follow."""
+        plain = [i for i, name in enumerate(TRAITS) if name not in _COLOURS]
+        kinds = [np.eye(len(kinds))[self._colour(name)] for name, (kinds, _) in _COLOURS.items()]
+        kinds += [np.eye(len(kinds))[self.styles[:, i]] for i, kinds in enumerate(STYLES.values())]
+        return np.concatenate([self.traits[:, plain], *kinds], axis=1)
+
+    def _colour(self, name: str) -> np.ndarray:
+        """(n,): the kind that is nearest."""
+        return np.abs(self.trait(name)[:, None] - np.array(_COLOURS[name][0])).argmin(axis=1)
 
     def style(self, name: str) -> np.ndarray:
         """(n,): which of STYLES[name]."""

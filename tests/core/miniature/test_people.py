@@ -42,6 +42,15 @@ def test_colours_come_in_kinds_with_nothing_between(trait, kinds):
     assert sizes.min() > 0.7 * len(values) / kinds  # all equally frequent
 
 
+def test_numbers_say_which_colour_it_is_and_nothing_of_its_place_among_the_others():
+    pink, purple, brown = (sample_identities(1, 1).changed(hair_colour=c).numbers[0] for c in (0.87, 0.93, 0.22))
+
+    assert np.abs(pink - purple).sum() == np.abs(pink - brown).sum() == 2
+    assert set(np.abs(pink - purple)) == {0, 1}
+    kinds = 5 + 9 + 3 + 5 + sum(map(len, STYLES.values()))
+    assert len(pink) == len(TRAITS) - 4 + kinds and pink.sum() == pytest.approx(purple.sum())
+
+
 def test_what_is_small_is_seldom_far_from_the_middle():
     spacing = sample_identities(0, 2000).trait("eye_spacing")
 
