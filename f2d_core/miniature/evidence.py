@@ -55,7 +55,7 @@ from .trials import Tools, left_to_measure, read_json, tools, trial, truth, writ
 from .watching import Lines
 
 EXTRA = {"face2diffusion": ("best_of", "expression"), "reconstruction": ("delayed",)}
-_TRUTH_FILE = "truth.json"
+_WITH_LEVELS, _TRUTH_FILE = (MSID, PLAIN), "truth.json"
 
 
 def run(work: Path, out: Path, seeds: Sequence[int]) -> list[Path]:
@@ -147,9 +147,6 @@ def _trained_and_measured(work: Path, measured: Path, name: str, seed: int) -> N
     own = encoder(recipe.encoder, SEED, work, WEIGHTS, Lines())
     mapping = make_mapping(recipe, seed, own, place, _loaded_helpers(work), Lines())
     trial(recipe, seed, own, mapping, _trial_file(measured, name, seed), _tools(work), Lines(), _extra(name))
-
-
-_WITH_LEVELS = (MSID, PLAIN)
 
 
 def _others(work: Path, measured: Path, seeds: Sequence[int]) -> None:
