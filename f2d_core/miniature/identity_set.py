@@ -14,7 +14,7 @@ from .people import sample_identities
 from .render import Rendered, render
 from .situations import EXPRESSIONS, ROLES, sample_situations
 
-_PICTURE_PER_CROP = 5 / 3  # a picture this much larger than the crop shows the face at about the crop's scale
+_PICTURE_PER_CROP = 5 / 3  # a picture this much larger than the crop shows the face no smaller than the crop
 
 
 @dataclass(frozen=True)
