@@ -3,8 +3,8 @@
     python -m f2d_core.miniature.evidence --work runs/miniature [--out docs/evidence] [--seeds 0 1 2]
 
 Takes the shipped base model, judges and encoder, and makes everything else in the folder of --work. What is measured is
-kept beside the tables, in a folder named after those weights, and not measured again; a training that was interrupted
-goes on from its checkpoint. Two things are done side by side.
+kept beside the tables, in a folder named after weights and settings, and not measured again; a training that was
+interrupted goes on from its checkpoint. Two things are done side by side.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import hashlib
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from ..weights import file_sha256
 from .encoders import GENERAL, MSID, PLAIN, level_auc
 from .evidence_tables import write_tables
 from .gallery import GUIDANCE
+from .gallery import STEPS as SAMPLING_STEPS
 from .judging import HELPERS, Helpers, Judging, load_helpers, load_judges
 from .make import (
     MAPPING_FILE,
@@ -41,8 +43,6 @@ from .make import (
 from .mappings import (
     PHOTO_FOLDER,
     RECIPES,
-    SETTINGS,
-    STEPS,
     TRAINING_PHOTOS,
     Place,
     make_mapping,
@@ -98,11 +98,12 @@ def _extra(name: str) -> tuple[str, ...]:
 
 
 def _digest() -> str:
-    """Of the shipped weights and of the settings: what was measured with others lies in a folder of its own. Raises
-    WeightsError."""
+    """Of the shipped weights and of all settings but the precision, which is the machine's: what was measured with
+    others lies in a folder of its own. Raises WeightsError."""
     require_weights()
     files = [path for path in sorted(WEIGHTS.rglob("*.safetensors")) if path.name != MAPPING_FILE]
-    settings = repr((RECIPES, SETTINGS, STEPS, TRAINING_PHOTOS, GUIDANCE))
+    configs = [{**asdict(recipe.config(SEED)), "precision": ""} for recipe in RECIPES.values()]
+    settings = repr((RECIPES, configs, TRAINING_PHOTOS, SAMPLING_STEPS, GUIDANCE))
     return hashlib.sha256("".join([*map(file_sha256, files), settings]).encode()).hexdigest()
 
 

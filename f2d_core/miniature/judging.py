@@ -56,7 +56,7 @@ SETTINGS = {
     HELPER_FINDER: Settings(steps=500, batch=32, learning_rate=2e-3, seed=35, checkpoint_every=200),
     HELPER_READER: Settings(steps=500, batch=64, learning_rate=1.5e-3, seed=36, checkpoint_every=200),
 }
-JUDGES, HELPERS = (FINDER, GEOMETRY, READER, LIKENESS), (HELPER_FINDER, HELPER_READER)
+JUDGES, HELPERS = (FINDER, GEOMETRY, READER, LIKENESS), (HELPER_FINDER, HELPER_READER)  # the quickest first
 PEOPLE_KEY = "people"  # of the judge of likeness: whom it was taught with, which is not kept
 
 

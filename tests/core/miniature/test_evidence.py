@@ -8,7 +8,7 @@ import pytest
 from f2d_core.miniature import evidence, trials
 from f2d_core.miniature.encoders import MSID, PLAIN
 from f2d_core.miniature.gallery import Judged
-from f2d_core.miniature.mappings import RECIPES
+from f2d_core.miniature.mappings import RECIPES, SETTINGS
 
 SEEDS = (0, 1)
 
@@ -66,7 +66,7 @@ def test_a_part_that_is_missing_is_measured_and_nothing_else(measured, monkeypat
 
 def test_other_settings_have_a_folder_of_their_own(monkeypatch):
     before = evidence._digest()
-    monkeypatch.setitem(evidence.SETTINGS, "learning_rate", 2e-3)
+    monkeypatch.setitem(SETTINGS, "learning_rate", 2e-3)
 
     assert evidence._digest() != before
 
@@ -76,3 +76,12 @@ def test_a_face_that_was_not_found_has_no_yaw_in_the_file(tmp_path):
 
     written = json.loads(trials.write_json(tmp_path / "a.json", trials._columns(judged)).read_text())
     assert written == {"identity": [0.12346, 0.0], "yaw": [12.34568, None]}
+
+
+def test_the_precision_of_the_machine_changes_no_folder(monkeypatch):
+    found = []
+    for precision in ("fp32", "bf16"):
+        monkeypatch.setattr("f2d_core.miniature.mappings.precision", lambda precision=precision: precision)
+        found.append(evidence._digest())
+
+    assert found[0] == found[1]
