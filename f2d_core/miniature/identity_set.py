@@ -21,18 +21,21 @@ _PICTURE_PER_CROP = 5 / 3  # a picture this much larger than the crop shows the 
 class IdentitySet:
     """Which people, and how many crops of `side` px of each: every one in a situation of its own, so that pose, light,
     expression, clothes and background vary. Another seed: other people, in other situations. drawn_px: the side of the
-    pictures that the crops are cut from; 0: so large that nothing is enlarged."""
+    pictures that the crops are cut from; 0: so large that nothing is enlarged. photographed: see
+    `Situations.photographed`."""
 
     seed: int
     people: int
     pictures: int
     side: int
     drawn_px: int = 0
+    photographed: bool = False
 
     def crops(self, person: int) -> np.ndarray:
         """(pictures, side, side, 3) uint8: the face of person number `person`, aligned by its known points."""
         who = sample_identities(self.seed, 1, person).take(np.zeros(self.pictures, np.int64))
         how = sample_situations(self.seed, self.pictures, person * self.pictures)
+        how = how.photographed if self.photographed else how
         return face_crops(render(who, how, self.drawn_px or round(self.side * _PICTURE_PER_CROP)), self.side)
 
 

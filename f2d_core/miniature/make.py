@@ -29,7 +29,7 @@ from ..ports import Progress
 from ..weights import read_tensors, write_safetensors
 from .captions import WORDS
 from .encoders import MSID, make_encoder
-from .encoders import SETTINGS as ENCODER_SETTINGS
+from .encoders import settings as encoder_settings
 from .job import device_name
 from .judging import JUDGES, make_judge
 from .judging import SETTINGS as JUDGE_SETTINGS
@@ -141,7 +141,7 @@ def write_record(out: Path) -> Path:
         "reading": READING,
         "denoiser": DENOISER,
         "recon": RECON_SETTINGS,
-        "encoder": ENCODER_SETTINGS,
+        "encoder": encoder_settings(MSID, SEED),
         "mapping": FACE2DIFFUSION.config(SEED, SHIPPED_STEPS),
         **JUDGE_SETTINGS,
     }

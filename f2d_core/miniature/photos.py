@@ -16,7 +16,6 @@ from .situations import Situations, sample_situations
 
 PHOTOS, MASKS = "photos", "masks"
 _HAIR_COLOURS = (0.0, 0.6)  # black, blond
-_IN_COSTUME = 0.3  # how many of the photos show somebody in a role
 
 
 @dataclass(frozen=True)
@@ -34,10 +33,8 @@ class PhotoSet:
 
     @cached_property
     def situations(self) -> Situations:
-        drawn = sample_situations(self.seed, self.count)
-        costume = (drawn.variation[:, 0] < _IN_COSTUME) & (not self.calm)
-        bare = replace(drawn, role=np.where(costume, drawn.role, 0), prop=np.zeros_like(drawn.prop))
-        return bare if self.calm else bare.steady
+        drawn = sample_situations(self.seed, self.count).photographed
+        return replace(drawn, role=np.zeros_like(drawn.role)) if self.calm else drawn.steady
 
     @cached_property
     def rendered(self) -> Rendered:

@@ -48,6 +48,7 @@ PROPS = (
 _HELD_LOW = ("book", "cup", "guitar", "flowers", "ice cream", "cat", "trophy", "microphone")
 _MIDDLE = np.array((0, 0, 0, 0.33, 0, 0.03))  # of the poses
 _LIGHT_MIDDLE = np.array((0, -0.45, 0.16, 0, 1.0))
+_IN_COSTUME = 0.3  # how many of the photos of a collection show somebody in a role
 _STEADY, _LAYOUTS_SEED = 1 / 3, 5200
 VARIATION = 12  # numbers in [0, 1) for what has no name: which shirt, where the trees stand
 
@@ -94,6 +95,12 @@ class Situations:
             light=_LIGHT_MIDDLE + (self.light - _LIGHT_MIDDLE) / 2,
             variation=layouts[self.scene],
         )
+
+    @property
+    def photographed(self) -> Situations:
+        """As collections of portraits show people: few in costume, which would hide their hair, with empty hands."""
+        costume = self.variation[:, 0] < _IN_COSTUME
+        return replace(self, role=np.where(costume, self.role, 0), prop=np.zeros_like(self.prop))
 
     def take(self, rows: Sequence[int] | np.ndarray) -> Situations:
         """The situations `rows`, in that order."""

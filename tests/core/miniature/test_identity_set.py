@@ -1,11 +1,14 @@
 """Invented people as an ordinary identity set."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from f2d_core.constants import FACE_CROP_SIZE_PX, FACE_TEMPLATE_PX
 from f2d_core.data.identities import open_identities
 from f2d_core.miniature.identity_set import IdentitySet, write_identity_set
 from f2d_core.miniature.people import sample_identities
+from f2d_core.miniature.situations import sample_situations
 
 SET = IdentitySet(seed=7, people=3, pictures=4, side=32)
 
@@ -24,6 +27,16 @@ def test_crops_of_a_person_differ_and_do_not_depend_on_the_others():
     assert crops.shape == (4, 32, 32, 3) and crops.dtype == np.uint8
     assert all((a != b).mean() > 0.5 for i, a in enumerate(crops) for b in crops[:i])
     assert np.array_equal(IdentitySet(seed=7, people=9, pictures=4, side=32).crops(2), crops)
+
+
+def test_people_who_are_photographed_seldom_hide_their_hair():
+    often, seldom = (
+        np.stack([replace(SET, pictures=12, photographed=p).crops(i) for i in range(3)]) for p in (False, True)
+    )
+    situations = sample_situations(7, 400)
+
+    assert (situations.photographed.role > 0).mean() < 0.3 < 0.5 < (situations.role > 0).mean()
+    assert not situations.photographed.prop.any() and (often != seldom).any(axis=(2, 3, 4)).mean() > 0.3
 
 
 def test_faces_lie_on_the_template():
