@@ -23,8 +23,8 @@ NO_CAPTION = 0.1  # how often the caption is left out: what classifier-free guid
 MOST_WEIGHT = 6.0  # of the error of the picture, in units of the noise's share
 HEAD_WEIGHT = 5.0  # of a latent of a face or near one, where hair is; others count 1
 _NEAR = 3  # latents
-# Whose hair is which colour is told by the words alone while there is nearly nothing but noise, and by what is left of
-# the picture after that: so noisier ones come more often, their share growing with the root of t.
+# While a picture is nearly all noise its colours come from the words; later, from what can be seen of it. So noisier
+# pictures come more often, their share growing with the root of t.
 _TOWARDS_NOISE = 2 / 3
 
 
