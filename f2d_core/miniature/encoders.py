@@ -26,14 +26,14 @@ _SETTINGS = MSIDTrainConfig(
     margin=0.3,
     batch=64,
     micro_batch=64,
-    steps=1800,
+    steps=3000,
     verify_every=0,
     workers=1,
     checkpoint_every=200,
     keep_last=1,
     licence="free: made of invented people",
 )
-_PEOPLE = IdentitySet(seed=4300, people=1000, pictures=16, side=SIDE_PX, drawn_px=SIZE, photographed=True)
+_PEOPLE = IdentitySet(seed=4300, people=1500, pictures=16, side=SIDE_PX, drawn_px=SIZE, photographed=True)
 _DOING = DoingSet(seed=4301, pictures=40, side=SIDE_PX, drawn_px=SIZE)
 _HELD_OUT = IdentitySet(seed=4302, people=200, pictures=8, side=SIDE_PX, drawn_px=SIZE)
 

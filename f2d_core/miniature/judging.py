@@ -5,7 +5,7 @@ A judge and its helper have other channels, other first weights and other pictur
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from ..train.randomness import CHOICES, generator
 from ..train.run import carry_out
 from ..weights import file_sha256, read_tensors, write_safetensors
 from .convnet import Pooled
+from .degrade import degraded
 from .finder import Finder, FinderLesson, FinderNet
 from .job import Lesson, ModuleJob, Settings, load_result, seeded
 from .judges import (
@@ -35,12 +36,13 @@ from .judges import (
 )
 from .people import sample_identities
 from .pictures import PictureSet
-from .render import render, render_scenes
+from .render import Rendered, render, render_scenes
 from .situations import EXPRESSION, sample_situations
 from .watching import Tell, watching
 
 PEOPLE = 800  # that the judge of likeness learns to tell apart
 NOBODY = 0.2  # how many of a finder's pictures show no face
+_SEARCHED_PX = 0.6  # how far a point that was searched for is off, along a side (of the judge of faces: 0.3 to 1.1)
 _BLOCK_PX = 16  # of pictures whose parts are in disorder
 SCALES = np.array([15.0, 8.0, 8.0, *[0.5] * len(EXPRESSION)])  # of yaw, pitch, roll, and the coefficients
 _JUDGE_CHANNELS, _HELPER_CHANNELS = (32, 64, 96, 128), (24, 48, 80, 112)
@@ -50,7 +52,7 @@ FINDER, LIKENESS, READER, GEOMETRY = "finder", "likeness", "reader", "geometry"
 HELPER_FINDER, HELPER_READER = "helper-finder", "helper-reader"
 SETTINGS = {
     FINDER: Settings(steps=700, batch=32, learning_rate=2e-3, seed=31, checkpoint_every=200),
-    LIKENESS: Settings(steps=900, batch=48, learning_rate=2e-3, seed=32, checkpoint_every=200),
+    LIKENESS: Settings(steps=2400, batch=48, learning_rate=2e-3, seed=32, checkpoint_every=200),
     READER: Settings(steps=1600, batch=64, learning_rate=1.5e-3, seed=33, checkpoint_every=200),
     GEOMETRY: Settings(steps=700, batch=32, learning_rate=2e-3, seed=34, checkpoint_every=200),
     HELPER_FINDER: Settings(steps=500, batch=32, learning_rate=2e-3, seed=35, checkpoint_every=200),
@@ -144,21 +146,32 @@ def _built(name: str, tokenizer: Any) -> tuple[torch.nn.Module, Lesson]:
     return net, lessons[name]()
 
 
-# --- what they are shown ---
+# --- what they are shown: pictures well drawn or not, as a model draws them, and faces that had to be searched for ---
 
 
 def _faces_of_people(seed: int, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Every picture of its own situation, of one of PEOPLE people."""
-    labels = np.array([int(generator(seed, CHOICES, n).integers(PEOPLE)) for n in numbers])
+    randoms = [generator(seed, CHOICES, n) for n in numbers]
+    labels = np.array([int(random.integers(PEOPLE)) for random in randoms])
     drawn = render(sample_identities(seed, PEOPLE).take(labels), _situations(seed, numbers))
-    crops = [align_face(rgb, face, CROP_PX) for rgb, face in zip(drawn.pixels, drawn.points, strict=True)]
-    return np.stack(crops), labels
+    return np.stack([align_face(rgb, face, CROP_PX) for rgb, face in _searched(drawn, randoms)]), labels
 
 
 def _measured_faces(seed: int, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     drawn = render(sample_identities(seed, len(numbers), numbers[0]), _situations(seed, numbers))
-    crops = [upright_square(rgb, face) for rgb, face in zip(drawn.pixels, drawn.points, strict=True)]
+    randoms = [_quality(seed, n) for n in numbers]
+    crops = [upright_square(rgb, face) for rgb, face in _searched(drawn, randoms)]
     return np.stack(crops), np.concatenate([drawn.pose[:, :3], drawn.expression], axis=1)
+
+
+def _searched(drawn: Rendered, randoms: Sequence[np.random.Generator]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(picture, points) each, the picture degraded and the points not quite exact."""
+    for rgb, points, random in zip(drawn.pixels, drawn.points, randoms, strict=True):
+        yield degraded(rgb, random), points + random.normal(0, _SEARCHED_PX, points.shape)
+
+
+def _quality(seed: int, number: int) -> np.random.Generator:
+    return generator(seed, CHOICES, number, 8)
 
 
 def _situations(seed: int, numbers: Sequence[int]) -> Any:
@@ -181,6 +194,7 @@ def _marked(seed: int, numbers: Sequence[int]) -> tuple[np.ndarray, list[np.ndar
         if random.random() < NOBODY:
             points[i] = np.empty((0, 5, 2))
             pixels[i] = empty[i] if random.random() < 0.5 else _in_disorder(pixels[i], random)
+        pixels[i] = degraded(pixels[i], _quality(seed, number))
     return pixels, points
 
 

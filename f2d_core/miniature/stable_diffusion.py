@@ -32,7 +32,7 @@ PICTURES = 24_000  # that the denoiser is trained on
 AUTOENCODER = Settings(steps=1000, batch=16, learning_rate=3e-3, ema=0.98, seed=11, checkpoint_every=200)
 DECODER = Settings(steps=1200, batch=16, learning_rate=2e-3, ema=0.98, seed=13, checkpoint_every=200)
 READING = Settings(steps=2000, batch=64, learning_rate=2e-3, ema=0.98, seed=14, checkpoint_every=300)
-DENOISER = Settings(steps=10000, batch=16, learning_rate=1e-3, ema=0.997, seed=12, checkpoint_every=300)
+DENOISER = Settings(steps=9000, batch=32, learning_rate=1e-3, ema=0.997, seed=12, checkpoint_every=300)
 _DENOISER_SET, _AUTOENCODER_SET, _DECODER_SET, _READING_SET = 1, 2, 3, 4
 
 

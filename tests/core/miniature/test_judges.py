@@ -78,6 +78,27 @@ def test_the_finder_learns_where_faces_are(drawn):
         assert nearest < 3 and 0.5 <= face.score <= 1
 
 
+def test_a_face_between_two_cells_is_one_face():
+    """Neither cell alone is sure enough."""
+    found = torch.full((1, 11, 8, 8), -9.0)
+    found[0, 0, 3, 4], found[0, 0, 3, 5] = 0.1, -0.1
+    found[0, 1:, 3, 4] = torch.linspace(-0.5, 0.5, 10)
+
+    (face,) = Finder(Always(found)).detect(np.zeros((64, 64, 3), np.uint8), 0.9)
+    assert face.score == pytest.approx(1, abs=0.01)
+    assert face.points.mean() == pytest.approx((4 * CELL_PX + 3 * CELL_PX) / 2 + 3.5)
+    assert not Finder(Always(torch.full((1, 11, 8, 8), -9.0))).detect(np.zeros((64, 64, 3), np.uint8), 0.5)
+
+
+class Always(torch.nn.Module):
+    def __init__(self, found):
+        super().__init__()
+        self.found = found
+
+    def forward(self, pixels):
+        return self.found
+
+
 def test_the_finders_targets_lie_in_the_cell_of_the_middle():
     points = np.array([[10, 20], [18, 20], [14, 26], [11, 30], [17, 30]], float)
     there, offsets = targets([points[None], np.empty((0, 5, 2))], 64 // CELL_PX)
