@@ -28,7 +28,7 @@ from .people import Identities, sample_identities
 from .photos import PhotoSet
 from .render import render
 
-STEPS, GUIDANCE = 20, 3.0
+STEPS, GUIDANCE = 20, 2.5
 _TOGETHER = 20  # pictures in a batch
 _OTHERS_SEED, CHARACTERS, _VIEWS = 4800, 100, 4  # whom a face is told from, and how many pictures show each
 

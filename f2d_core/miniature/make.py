@@ -179,7 +179,7 @@ def _make_encoder(work: Path, out: Path) -> None:
 
 def _make_recon(work: Path, out: Path) -> None:
     if not (out / RECON_FILE).is_file():
-        make_recon(work / "recon", out / RECON_FILE, Lines())
+        halved(make_recon(work / "recon", work / "weights" / RECON_FILE, Lines()), out / RECON_FILE)
 
 
 def _make_decoder(work: Path, out: Path) -> None:

@@ -33,7 +33,7 @@ from .render import SIZE
 from .watching import Tell, watching
 
 TRAINING_PHOTOS = PhotoSet(seed=4500, count=6000)
-STEPS, SHIPPED_STEPS = 300, 1500  # of a mapping for a table, and of the one in the repository
+STEPS, SHIPPED_STEPS = 300, 5000  # of a mapping for a table, and of the one in the repository
 _AVERAGED = 1 / 4  # of the steps: over how many the averaged weights look back
 LICENCE = "free: made of invented people"
 PHOTO_FOLDER = "photos"
