@@ -1,7 +1,7 @@
 # The demo, the tests, the style checks and the benches. Each sets up what it needs: a virtual environment in $(VENV),
 # installed again only when the requirement files change. With a ComfyUI checkout its own requirements go in as well.
 #
-#   make demo [PHOTO=me.jpg]    a photo becomes S*, S* becomes a picture
+#   make demo [PHOTO=me.jpg]    a photo becomes S*, S* becomes a picture; without PHOTO also the sheet of the small world
 #   make test                   all tests that can run on this machine
 #   make lint                   ruff
 #   make bench                  start cost of the pack, speed of the encoder, of training steps and of reading records
@@ -26,6 +26,7 @@ WORK ?= runs/miniature
 
 demo: setup
 	$(PY) -m f2d_core demo $(if $(PHOTO),--photo "$(PHOTO)")
+	$(if $(PHOTO),,$(PY) -m f2d_core.miniature.demo)
 
 # Apart: the host and server rings bring ComfyUI's modules, which the core ring must not see. The core ring runs in two
 # processes of one thread each, which takes a third of the time of one process that shares its threads.

@@ -19,7 +19,7 @@ from f2d_core.s_star import SStar, embedding_vectors, export_deviation
 REPO = Path(__file__).resolve().parents[2]
 README = (REPO / "README.md").read_text(encoding="utf-8")
 INTERFACE = json.loads((REPO / "tests" / "support" / "interface.json").read_text(encoding="utf-8"))
-PICTURE = REPO / "docs" / "face-to-word.png"
+PICTURES = ["demo-sheet.png", "face-to-word.png"]  # of docs/, in this order
 FIRST_SCREEN_LINES = 12
 MOST_PICTURE_BYTES, MOST_HELP_PICTURE_BYTES = 300_000, 60_000
 
@@ -209,9 +209,9 @@ def test_architecture_names_every_file_of_the_pack():
                 assert file.name in page, f"{folder}/{file.name} has no place in docs/architecture.md"
 
 
-def test_the_picture_is_there_and_small():
-    assert "](docs/face-to-word.png)" in README
-    assert PICTURE.stat().st_size < MOST_PICTURE_BYTES
+def test_the_pictures_are_there_and_small():
+    assert re.findall(r"\]\(docs/([\w-]+\.png)\)", README) == PICTURES
+    assert all((REPO / "docs" / name).stat().st_size < MOST_PICTURE_BYTES for name in PICTURES)
 
 
 # --- the figures of the export ---
