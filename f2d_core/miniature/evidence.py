@@ -23,7 +23,8 @@ from ..backends.diffusers import load_tokenizer
 from ..errors import WeightsError
 from ..weights import file_sha256
 from .encoders import GENERAL, MSID, PLAIN, level_auc
-from .evidence_tables import write_tables
+from .evidence_page import write_tables
+from .evidence_tables import all_values
 from .gallery import GUIDANCE
 from .gallery import STEPS as SAMPLING_STEPS
 from .judging import HELPERS, Helpers, Judging, load_helpers, load_judges
@@ -72,7 +73,7 @@ def run(work: Path, out: Path, seeds: Sequence[int]) -> list[Path]:
     for name, seed in trials:
         by_name[name].append(read_json(_trial_file(measured, name, seed)))
     levels = {kind: [read_json(_levels_file(measured, kind, seed)) for seed in seeds] for kind in _WITH_LEVELS}
-    return write_tables(out, by_name, levels, read_json(measured / _TRUTH_FILE))
+    return write_tables(out, all_values(by_name, levels, read_json(measured / _TRUTH_FILE)))
 
 
 def _prepare(work: Path) -> None:

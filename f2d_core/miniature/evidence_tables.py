@@ -1,28 +1,25 @@
-"""From trials to tables beside the papers': JSON, Markdown, and a picture of each table."""
+"""From trials to numbers beside the papers': means and spreads over the seeds, and which orderings hold."""
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..evaluate.metrics import BEST_OF
 from ..evaluate.paper_tables import TABLES, PaperTable
 from ..evaluate.statistics import compare_paired
-from ..files import write_atomically
-from .photos import PhotoSet
-from .table_picture import draw_table
-from .trials import COEFFICIENTS, FACES, design
+from .encoders import MSID, PLAIN
+from .trials import FACES, design
 
 Trials = Mapping[str, Sequence[Mapping[str, Any]]]  # recipe -> a trial for each seed
+Levels = Mapping[str, Sequence[Mapping[str, float]]]  # kind of encoder -> for each seed, layer -> pair AUC in percent
 METRICS = {"identity": "identity", "text": "text", "gmean": "gMean", "hmean": "hMean"}
-_SHARES = {"nearest": "nearest of 100", "prompt": "right prompt of 40", "found": "face found"}
+SHARES = {"nearest": "nearest of 100", "prompt": "right prompt of 40", "found": "face found"}
 ALL = "all"
+TRUE = "true renders"
 
 
 @dataclass(frozen=True)
@@ -143,34 +140,27 @@ TABLES_OF_OURS = (
 )
 
 
-def write_tables(
-    out: Path, trials: Trials, levels: Mapping[str, Sequence[Mapping[str, float]]], true: Mapping[str, Any]
-) -> list[Path]:
-    """evidence.json, evidence.md, and a picture of every table. Raises OutputError."""
-    found = {table.name: table_values(table, trials) for table in TABLES_OF_OURS}
-    whole = {
-        "seeds": [trial["seed"] for trial in trials["face2diffusion"]],
-        "tables": found,
-        "levels": {kind: _levels_over_seeds(own) for kind, own in levels.items()},
-        "pose": pose_table(trials),
-        "expression_reference": reference_expressions(trials["face2diffusion"]),
-        "best_of": best_of_table(trials["face2diffusion"]),
-        "judges": judges_table(trials["face2diffusion"], true),
+def all_values(trials: Trials, levels: Levels, true: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that evidence.json holds. true: what the judges say of true renders of the same people in the same
+    prompts."""
+    ours = trials["face2diffusion"]
+    return {
+        "seeds": [trial["seed"] for trial in ours],
+        "tables": {table.name: table_values(table, trials, true) for table in TABLES_OF_OURS},
+        "levels": {kind: _over_all_seeds(own) for kind, own in levels.items()},
+        "pose": {name: _over_seeds(yaws(trials[name])) for name in _ENCODER_RECIPES},
+        "expression_reference": _over_all_seeds([trial["expression"] for trial in ours]),
+        "best_of": _over_all_seeds([trial["best_of"] for trial in ours]),
+        "other_claims": other_claims(trials, levels),
+        "judges": {"true": _means([true], ALL), "ours": _means([trial["plain"] for trial in ours], ALL)},
     }
-    text = json.dumps(whole, indent=1)
-    files = [write_atomically(out / "evidence.json", lambda path: path.write_text(text, encoding="utf-8"))]
-    page = markdown(whole)
-    files.append(write_atomically(out / "evidence.md", lambda path: path.write_text(page, encoding="utf-8")))
-    for table in TABLES_OF_OURS:
-        files.append(draw_table(out / f"{table.name}.png", table.title, *cells_of(table, found[table.name])))
-    return files
 
 
-# --- numbers ---
+def table_values(table: Table, trials: Trials, true: Mapping[str, Any]) -> dict[str, Any]:
+    """{"rows": [...], "claims": [...]} with means and spreads over the seeds, and what the paper prints.
 
-
-def table_values(table: Table, trials: Trials) -> dict[str, Any]:
-    """{"rows": [...], "claims": [...]} with means and spreads over the seeds, and what the paper prints."""
+    The last row is of true renders: how well the judges judge.
+    """
     parts = [[trial[row.part] for trial in trials[row.trials]] for row in table.rows]
     paper = paper_table(*table.place)
     rows = [
@@ -181,6 +171,9 @@ def table_values(table: Table, trials: Trials) -> dict[str, Any]:
         }
         for row, part in zip(table.rows, parts, strict=True)
     ]
+    rows.append(
+        {"title": TRUE, "groups": {group: _means([true], group) for group in (ALL, *table.groups)}, "paper": {}}
+    )
     return {"rows": rows, "claims": [_claim(claim, table, parts, paper) for claim in table.claims]}
 
 
@@ -229,145 +222,65 @@ def _mean(part: Mapping[str, Any], metric: str, group: str) -> float:
     return float(np.mean(np.array(part[metric])[at]))
 
 
-def _means(parts: Sequence[Mapping[str, Any]], group: str) -> dict[str, list[float]]:
+def _means(parts: Sequence[Mapping[str, Any]], group: str) -> dict[str, list[float | None]]:
     """metric -> [mean, spread] over the seeds."""
-    found = {name: [_mean(part, name, group) for part in parts] for name in (*METRICS, *_SHARES)}
-    return {name: [statistics.mean(values), _spread(values)] for name, values in found.items()}
+    found = {name: [_mean(part, name, group) for part in parts] for name in (*METRICS, *SHARES)}
+    return {name: _over_seeds(values) for name, values in found.items()}
 
 
-def _spread(values: Sequence[float]) -> float:
-    return statistics.stdev(values) if len(values) > 1 else 0.0
+def _spread(values: Sequence[float]) -> float | None:
+    """The standard deviation over the seeds; of one seed there is none."""
+    return statistics.stdev(values) if len(values) > 1 else None
 
 
-def pose_table(trials: Trials) -> dict[str, list[float]]:
-    """Encoder's recipe -> [mean, spread] of the correlation of the reference's yaw with the picture's."""
-    return {name: _over_seeds([_yaw(trial["plain"]) for trial in trials[name]]) for name in _ENCODER_RECIPES}
+def _over_seeds(values: Sequence[float]) -> list[float | None]:
+    return [statistics.mean(values), _spread(values)]
 
+
+def _over_all_seeds(trials: Sequence[Mapping[str, float]]) -> dict[str, list[float | None]]:
+    return {name: _over_seeds([trial[name] for trial in trials]) for name in trials[0]}
+
+
+# --- what is no table of methods ---
 
 _ENCODER_RECIPES = ("arcface", "arcface_levels", "face2diffusion")
+_PAPER_AUC = 99.46 - 93.99  # Face2Diffusion, Fig. 4, layer 3 of 12
+
+
+def yaws(trials: Sequence[Mapping[str, Any]]) -> list[float]:
+    """For each seed, the correlation of the reference's yaw with the picture's."""
+    return [_yaw(trial["plain"]) for trial in trials]
 
 
 def _yaw(part: Mapping[str, Any]) -> float:
     drawn = np.array(part["yaw"], float)
-    wanted = _reference_yaw(FACES)[list(design().faces)]
+    wanted = FACES.rendered.pose[list(design().faces), 0]
     seen = np.isfinite(drawn)
     return float(np.corrcoef(wanted[seen], drawn[seen])[0, 1]) if seen.sum() > 2 else 0.0
 
 
-def _reference_yaw(photos: PhotoSet) -> np.ndarray:
-    return photos.rendered.pose[:, 0]
-
-
-def _levels_over_seeds(levels: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
-    return {layer: _over_seeds([own[layer] for own in levels]) for layer in levels[0]}
-
-
-def reference_expressions(trials: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
-    return {name: _over_seeds([trial["expression"][name] for trial in trials]) for name in COEFFICIENTS}
-
-
-def best_of_table(trials: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
-    return {str(n): _over_seeds([trial["best_of"][str(n)] for trial in trials]) for n in BEST_OF}
-
-
-def judges_table(trials: Sequence[Mapping[str, Any]], true: Mapping[str, Any]) -> dict[str, Any]:
-    """What the judges say of true renders, and of our pictures."""
-    return {"true": _means([true], ALL), "ours": _means([trial["plain"] for trial in trials], ALL)}
-
-
-def _over_seeds(values: Sequence[float]) -> list[float]:
-    return [statistics.mean(values), _spread(values)]
-
-
-# --- for people ---
-
-
-def cells_of(table: Table, found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """(header, rows) of the table, with the paper's numbers behind ours."""
-    names = [
-        (group, name)
-        for group in (ALL, *table.groups)
-        for name in (METRICS if group == ALL else ("identity", "text", "gmean"))
-    ]
-    header = ["", *(METRICS[name] + ("" if group == ALL else f", {group}") for group, name in names)]
-    header += [f"paper: {METRICS[name]}" for name in table.paper_metrics]
-    rows = []
-    for row in found["rows"]:
-        own = ["{:.3f} ± {:.3f}".format(*row["groups"][group][name]) for group, name in names]
-        rows.append([row["title"], *own, *(f"{row['paper'][name]:.4g}" for name in table.paper_metrics)])
-    return header, rows
-
-
-def claim_cells(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    header = ["ordering of the paper", "difference", "95% interval", "in the paper", ""]
-    return header, [_claim_row(claim) for claim in found["claims"]]
-
-
-def _claim_row(claim: Mapping[str, Any]) -> list[str]:
-    where = "" if claim["group"] == ALL else f", {claim['group']}"
-    verdict = "holds" if claim["holds"] else "does not hold"
-    theirs = claim["paper_difference"]
+def other_claims(trials: Trials, levels: Levels) -> list[dict[str, Any]]:
+    """Orderings of the paper's text and plots, compared seed by seed alone."""
+    shallow = list(levels[MSID][0])[:-1]
+    auc = {layer: [a[layer] - b[layer] for a, b in zip(levels[MSID], levels[PLAIN], strict=True)] for layer in shallow}
+    pose = [a - b for a, b in zip(yaws(trials["arcface_levels"]), yaws(trials["face2diffusion"]), strict=True)]
+    shown = [statistics.mean(trial["expression"].values()) for trial in trials["face2diffusion"]]
     return [
-        f"{METRICS[claim['metric']]}{where}: {claim['better']} > {claim['worse']}",
-        f"{claim['difference']:+.3f} ± {claim['spread']:.3f}",
-        f"{claim['low']:+.3f} to {claim['high']:+.3f}",
-        "not printed" if theirs is None else f"{theirs:+.4f}",
-        verdict if claim["certain"] else f"{verdict}, within chance",
+        *(
+            _other(f"pair AUC, layer {n}, %: MSID > plain ArcFace", own, _PAPER_AUC if n == "1" else None)
+            for n, own in auc.items()
+        ),
+        _other("photo's yaw in the picture, correlation: plain ArcFace's levels, raw > MSID", pose),
+        _other("reference's expression in the picture, mean correlation > 0", shown),
     ]
 
 
-def markdown(whole: Mapping[str, Any]) -> str:
-    """All tables, one after the other."""
-    lines = []
-    for table in TABLES_OF_OURS:
-        found = whole["tables"][table.name]
-        paper = f"{'Face2Diffusion' if table.place[0] == 'face2diffusion' else 'DreamIdentity'}, {table.place[1]}"
-        lines += [
-            f"### {table.title} ({paper})",
-            "",
-            *_grid(*cells_of(table, found)),
-            "",
-            *_grid(*claim_cells(found)),
-            "",
-        ]
-    lines += [
-        "### Levels of the encoders (Face2Diffusion, Fig. 4): pair AUC, %",
-        "",
-        *_levels_grid(whole["levels"]),
-        "",
-    ]
-    lines += ["### Does the photo's pose come along (Face2Diffusion 3.2): correlation of yaw", ""]
-    lines += [*_pair_grid(whole["pose"]), "", "### A reference's expression (Face2Diffusion, Fig. 8): correlation", ""]
-    lines += [*_pair_grid(whole["expression_reference"]), "", "### The best of N (Face2Diffusion, Fig. 7): hMean", ""]
-    lines += [*_pair_grid(whole["best_of"]), "", "### The judges", "", *_judges_grid(whole["judges"]), ""]
-    return "\n".join(lines)
-
-
-def _levels_grid(levels: Mapping[str, Mapping[str, Sequence[float]]]) -> list[str]:
-    layers = list(next(iter(levels.values())))
-    rows = [[kind, *("{:.2f} ± {:.2f}".format(*own[n]) for n in layers)] for kind, own in levels.items()]
-    return _grid(["", *(f"layer {n}" for n in layers)], rows)
-
-
-def _pair_grid(values: Mapping[str, Sequence[float]]) -> list[str]:
-    return _grid(list(values), [["{:.3f} ± {:.3f}".format(*pair) for pair in values.values()]])
-
-
-def _judges_grid(judges: Mapping[str, Mapping[str, Sequence[float]]]) -> list[str]:
-    names = {**METRICS, **_SHARES}
-    rows = [
-        [title, *("{:.3f} ± {:.3f}".format(*judges[key][name]) for name in names)] for key, title in _JUDGED.items()
-    ]
-    return _grid(["", *names.values()], rows)
-
-
-_JUDGED = {"true": "true renders", "ours": "our pictures"}
-
-
-def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    first = "|---|" if not header[0] or len(header) > 1 else "|"
-    return [
-        f"| {' | '.join(header)} |",
-        first + "---:|" * (len(header) - 1),
-        *(f"| {' | '.join(row)} |" for row in rows),
-    ]
+def _other(claim: str, differences: Sequence[float], theirs: float | None = None) -> dict[str, Any]:
+    return {
+        "claim": claim,
+        "difference": statistics.mean(differences),
+        "spread": _spread(differences),
+        "paper_difference": theirs,
+        "holds": statistics.mean(differences) > 0,
+        "certain": len(differences) > 1 and _one_sided(differences),
+    }

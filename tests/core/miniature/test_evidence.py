@@ -32,13 +32,14 @@ def measured(tmp_path, monkeypatch):
 
 def tables_of(measured, monkeypatch):
     given = []
+    monkeypatch.setattr(evidence, "all_values", lambda *arguments: arguments)
     monkeypatch.setattr(evidence, "write_tables", lambda *arguments: given.append(arguments) or [])
     evidence.run(measured.parent / "work", measured.parent, SEEDS)
     return given[0]
 
 
 def test_tables_are_made_of_what_is_there(measured, monkeypatch):
-    out, by_name, levels, true = tables_of(measured, monkeypatch)
+    out, (by_name, levels, true) = tables_of(measured, monkeypatch)
 
     assert out == measured.parent and list(by_name) == list(RECIPES)
     assert [trial["seed"] for trial in by_name["masked"]] == list(SEEDS)
@@ -59,7 +60,7 @@ def test_a_part_that_is_missing_is_measured_and_nothing_else(measured, monkeypat
 
     monkeypatch.setattr(evidence, "_trained_and_measured", finish)
 
-    _, by_name, _, _ = tables_of(measured, monkeypatch)
+    _, (by_name, _, _) = tables_of(measured, monkeypatch)
     assert done == ["prepared", ("reconstruction", 1)]
     assert by_name["reconstruction"][1] == whole
 

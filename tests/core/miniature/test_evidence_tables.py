@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from f2d_core.evaluate.metrics import BEST_OF
-from f2d_core.miniature.evidence_tables import TABLES_OF_OURS, markdown, paper_table, table_values, write_tables
+from f2d_core.miniature.evidence_page import markdown, sections, write_tables
+from f2d_core.miniature.evidence_tables import TABLES_OF_OURS, all_values, paper_table, table_values
 from f2d_core.miniature.mappings import RECIPES
 from f2d_core.miniature.trials import COEFFICIENTS, design
 
@@ -39,6 +40,13 @@ def trials(levels):
     return found
 
 
+TRUE = part(0.8, 9)
+LEVELS = {
+    "msid": [{"1": 97.0, "2": 98.5, "3": 97.0}, {"1": 96.0, "2": 98.0, "3": 96.0}],
+    "plain": [{"1": 91.0, "2": 98.2, "3": 99.0}] * 2,
+}
+
+
 def table(name):
     return next(table for table in TABLES_OF_OURS if table.name == name)
 
@@ -57,7 +65,7 @@ def test_every_row_and_metric_is_in_the_paper():
 
 
 def test_means_and_spreads_are_over_the_seeds():
-    found = table_values(table("objective"), trials({"masked": 0.3}))
+    found = table_values(table("objective"), trials({"masked": 0.3}), TRUE)
     rows = {row["title"]: row for row in found["rows"]}
 
     by_seed = [np.mean(part(0.3, seed)["gmean"]) for seed in range(3)]
@@ -74,34 +82,61 @@ def test_means_and_spreads_are_over_the_seeds():
 
 def test_an_ordering_holds_by_its_difference_and_is_certain_by_its_interval():
     better = trials({"face2diffusion": 0.6, "masked": 0.4})
-    claims = table_values(table("objective"), better)["claims"]
+    claims = table_values(table("objective"), better, TRUE)["claims"]
     against_masked = next(c for c in claims if c["worse"] == "masked reconstruction" and c["group"] == "all")
     assert against_masked["holds"] and against_masked["certain"]
     assert against_masked["difference"] == pytest.approx(0.2, abs=1e-6)
     assert against_masked["paper_difference"] == pytest.approx(0.2252 - 0.1282)
 
-    turned = table_values(table("objective"), trials({"face2diffusion": 0.4, "masked": 0.6}))["claims"]
+    turned = table_values(table("objective"), trials({"face2diffusion": 0.4, "masked": 0.6}), TRUE)["claims"]
     against_masked = next(c for c in turned if c["worse"] == "masked reconstruction" and c["group"] == "all")
     assert not against_masked["holds"] and against_masked["certain"]
 
-    equal = table_values(table("words"), trials({}))["claims"][0]
+    equal = table_values(table("words"), trials({}), TRUE)["claims"][0]
     assert not equal["certain"]
 
 
+def test_every_table_ends_with_what_the_judges_say_of_true_renders():
+    last = table_values(table("objective"), trials({}), TRUE)["rows"][-1]
+
+    assert last["title"] == "true renders" and last["paper"] == {}
+    assert last["groups"]["all"]["text"] == [pytest.approx(np.mean(TRUE["text"])), None]
+    assert last["groups"]["scenes"]["text"][0] == pytest.approx(0.7, abs=0.01)
+
+
+def test_shallow_levels_poses_and_expressions_are_compared_seed_by_seed():
+    claims = {own["claim"]: own for own in all_values(trials({}), LEVELS, TRUE)["other_claims"]}
+    first, second = (claims[f"pair AUC, layer {n}, %: MSID > plain ArcFace"] for n in "12")
+
+    assert first["difference"] == pytest.approx(5.5) and first["spread"] == pytest.approx(0.5**0.5)
+    assert first["holds"] and first["certain"] and first["paper_difference"] == pytest.approx(5.47)
+    assert not second["certain"] and second["paper_difference"] is None  # +0.3 and -0.2
+    assert not any("layer 3" in claim for claim in claims)  # the deepest: the paper says nothing of it
+    assert claims["reference's expression in the picture, mean correlation > 0"]["difference"] == pytest.approx(0.4)
+
+
+def test_a_single_seed_has_no_spread_and_is_never_certain_of_levels():
+    one = {name: own[:1] for name, own in trials({}).items()}
+    whole = all_values(one, {kind: own[:1] for kind, own in LEVELS.items()}, TRUE)
+
+    assert whole["levels"]["msid"]["1"] == [97.0, None]
+    assert not any(own["certain"] for own in whole["other_claims"])
+    assert "±" not in markdown(whole)
+
+
 def test_everything_is_written(tmp_path):
-    levels = {"msid": [{"1": 97.0, "2": 98.0}, {"1": 96.0, "2": 98.0}], "plain": [{"1": 91.0, "2": 99.0}] * 2}
-    true = part(0.8, 9)
-    files = write_tables(tmp_path, trials({}), levels, true)
+    whole = all_values(trials({}), LEVELS, TRUE)
+    files = write_tables(tmp_path, whole)
 
     assert all(file.stat().st_size > 500 for file in files)
-    whole = json.loads((tmp_path / "evidence.json").read_text())
-    assert whole["seeds"] == [0, 1, 2] and whole["judges"]["true"]["identity"][0] == pytest.approx(
-        np.mean(true["identity"])
+    kept = json.loads((tmp_path / "evidence.json").read_text())
+    assert kept["seeds"] == [0, 1, 2] and kept["judges"]["true"]["identity"][0] == pytest.approx(
+        np.mean(TRUE["identity"])
     )
     text = (tmp_path / "evidence.md").read_text()
-    assert text == markdown(whole)
-    assert "| does not hold" in text or "| holds" in text
-    assert {f"{own.name}.png" for own in TABLES_OF_OURS} <= {file.name for file in files}
+    assert text == markdown(kept)
+    assert "| holds" in text and "| does not hold, within chance |" in text
+    assert {f"{own.name}.png" for own in sections(whole)} == {file.name for file in files if file.suffix == ".png"}
 
 
 def test_every_face_is_in_ten_prompts_and_every_prompt_with_five_faces():
