@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,31 +42,37 @@ def write_tables(out: Path, whole: Mapping[str, Any]) -> list[Path]:
 
 def sections(whole: Mapping[str, Any]) -> list[Section]:
     """Everything there is to show, in the order of the papers."""
-    found = whole["tables"]
     tables = [
         Section(
             table.name,
             f"{table.title} ({_PAPERS[table.place[0]]}, {table.place[1]})",
-            cells_of(table, found[table.name]),
-            (_VERDICT_HEADER, [verdict(_ordering(claim), claim) for claim in found[table.name]["claims"]]),
+            cells_of(table, whole["tables"][table.name]),
+            _verdicts(_ordering, whole["tables"][table.name]["claims"]),
         )
         for table in TABLES_OF_OURS
     ]
-    others = [verdict(claim["claim"], claim) for claim in whole["other_claims"]]
-    return [
-        *tables,
-        Section(
-            "levels", "Pair AUC of the encoders' levels, % (Face2Diffusion, Fig. 4)", _levels_cells(whole["levels"])
-        ),
-        Section("pose", "Yaw of photo and picture, correlation (Face2Diffusion, 3.2)", _one_row(whole["pose"])),
-        Section(
-            "reference",
-            "Expression of reference and picture, correlation (Face2Diffusion, Fig. 8)",
-            _one_row(whole["expression_reference"]),
-        ),
-        Section("best-of", "hMean of the best of N (Face2Diffusion, Fig. 7)", _one_row(whole["best_of"])),
-        Section("judges", "What the judges say", _judges_cells(whole["judges"]), (_VERDICT_HEADER, others)),
-    ]
+    others = {name: _verdicts(_said, claims) for name, claims in whole["other_claims"].items()}
+    cells = {
+        "levels": _levels_cells(whole["levels"]),
+        "pose": _one_row(whole["pose"]),
+        "reference": _one_row(whole["expression_reference"]),
+        "best-of": _one_row(whole["best_of"]),
+        "judges": _judges_cells(whole["judges"]),
+    }
+    return [*tables, *(Section(name, _OTHERS[name], own, others.get(name)) for name, own in cells.items())]
+
+
+_OTHERS = {
+    "levels": "Pair AUC of the encoders' levels, % (Face2Diffusion, Fig. 4)",
+    "pose": "Yaw of photo and picture, correlation (Face2Diffusion, 3.2)",
+    "reference": "Expression of reference and picture, correlation (Face2Diffusion, Fig. 8)",
+    "best-of": "hMean of the best of N (Face2Diffusion, Fig. 7)",
+    "judges": "What the judges say of all pictures",
+}
+
+
+def _verdicts(ordering: Callable[[Mapping[str, Any]], str], claims: Sequence[Mapping[str, Any]]) -> Cells:
+    return _VERDICT_HEADER, [verdict(ordering(claim), claim) for claim in claims]
 
 
 def markdown(whole: Mapping[str, Any]) -> str:
@@ -110,6 +116,10 @@ def verdict(ordering: str, claim: Mapping[str, Any]) -> list[str]:
 def _ordering(claim: Mapping[str, Any]) -> str:
     where = "" if claim["group"] == ALL else f", {claim['group']}"
     return f"{METRICS[claim['metric']]}{where}: {claim['better']} > {claim['worse']}"
+
+
+def _said(claim: Mapping[str, Any]) -> str:
+    return claim["claim"]
 
 
 def _levels_cells(levels: Mapping[str, Mapping[str, Sequence[float | None]]]) -> Cells:

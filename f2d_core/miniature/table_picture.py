@@ -17,7 +17,8 @@ def draw_table(path: Path, title: str, header: Sequence[str], rows: Sequence[Seq
 
     font, large = ImageFont.load_default(size=_FONT_PX), ImageFont.load_default(size=_FONT_PX + 5)
     widths = [max(font.getlength(row[i]) for row in (header, *rows)) for i in range(len(header))]
-    width = int(sum(widths) + _GAP_PX * (len(widths) - 1) + 2 * _MARGIN_PX)
+    inner = max(sum(widths) + _GAP_PX * (len(widths) - 1), large.getlength(title))
+    width = int(inner + 2 * _MARGIN_PX)
     image = Image.new("RGB", (width, 2 * _MARGIN_PX + _ROW_PX * (len(rows) + 2)), "white")
     draw = ImageDraw.Draw(image)
     draw.text((_MARGIN_PX, _MARGIN_PX), title, _INK, large)

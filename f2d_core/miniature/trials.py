@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ..backends.diffusers import load_pipeline
+from ..backends.diffusers_training import PRECISIONS
 from ..evaluate.metrics import BEST_OF, best_of_n
 from ..files import write_atomically
 from ..networks import Network, load_network
@@ -31,6 +32,7 @@ from .gallery import (
     largest_face,
     true_pictures,
 )
+from .job import precision
 from .judging import Judging
 from .mappings import Place, Recipe
 from .photos import PhotoSet
@@ -75,8 +77,9 @@ class Tools:
 
 
 def tools(place: Place, judging: Judging) -> Tools:
-    """Raises F2DError."""
-    return Tools(load_pipeline(place.model), judging, load_network(place.recon, "recon"), characters(FACES, judging))
+    """Pictures are drawn in what the machine is quick in. Raises F2DError."""
+    pipe = load_pipeline(place.model, dtype=PRECISIONS[precision()])
+    return Tools(pipe, judging, load_network(place.recon, "recon"), characters(FACES, judging))
 
 
 def trial(
