@@ -65,7 +65,7 @@ TABLES_OF_OURS = (
         ("face2diffusion", "Table 3"),
         (
             Row("plain ArcFace", "arcface", "ArcFace"),
-            Row("its levels, raw", "arcface_levels", "ArcFace with multi-scale features"),
+            Row("ArcFace's raw levels", "arcface_levels", "ArcFace with multi-scale features"),
             _OURS,
         ),
         (
@@ -274,7 +274,7 @@ def other_claims(trials: Trials, levels: Levels) -> dict[str, list[dict[str, Any
         "levels": [
             _other(f"layer {n}: MSID > plain ArcFace", own, _PAPER_AUC if n == "1" else None) for n, own in auc.items()
         ],
-        "pose": [_other("its levels, raw > Face2Diffusion", pose)],
+        "pose": [_other("ArcFace's raw levels > Face2Diffusion", pose)],
         "reference": [_other("mean of these > 0", shown)],
     }
 
