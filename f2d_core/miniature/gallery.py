@@ -110,16 +110,22 @@ def characters(photos: PhotoSet, judging: Judging) -> Characters:
 @dataclass(frozen=True, eq=False)
 class Judged:
     """Of n pictures. columns: identity, text, hmean, gmean, found, nearest (the right one of CHARACTERS), prompt (the
-    right one of PROMPTS): (n,) float64. pose, expression: as the judge of geometry sees them, NaN without a face."""
+    right one of those it is told from): (n,) float64. geometry: (n, 14), pose and expression as the judge of geometry
+    sees them, NaN without a face."""
 
     columns: dict[str, np.ndarray]
     geometry: np.ndarray = field(default_factory=lambda: np.empty((0, 14)))
 
 
 def judge(
-    pictures: np.ndarray, faces: Sequence[int], prompts: Sequence[int], known: Characters, judging: Judging
+    pictures: np.ndarray,
+    faces: Sequence[int],
+    prompts: Sequence[int],
+    known: Characters,
+    judging: Judging,
+    among: Sequence[str] = PROMPTS,
 ) -> Judged:
-    """What the judges say of pictures of face faces[i] in PROMPTS[prompts[i]]."""
+    """What the judges say of pictures of face faces[i] in among[prompts[i]]."""
     points = [largest_face(judging, rgb) for rgb in pictures]
     found = np.array([face is not None for face in points])
     at = np.flatnonzero(found)
@@ -130,7 +136,7 @@ def judge(
         features[at] = judging.likeness.features(seen, places)
         geometry[at] = judging.geometry.measure(seen, places)
     identity = identity_scores(features, known.reference[list(faces)], found)
-    texts = judging.reader.text_features([plain_text(prompt) for prompt in PROMPTS])
+    texts = judging.reader.text_features([plain_text(prompt) for prompt in among])
     images = judging.reader.image_features(list(pictures))
     text = clip_scores(images, texts[list(prompts)])
     both = np.stack([identity, text], axis=1)
@@ -159,9 +165,12 @@ def largest_face(judging: Judging, rgb: np.ndarray) -> np.ndarray | None:
     return points
 
 
-def true_pictures(photos: PhotoSet, faces: Sequence[int], prompts: Sequence[int], seed: int) -> np.ndarray:
-    """(n, 64, 64, 3): what the pictures should look like: renders of the same people in the prompts' situations."""
+def true_pictures(
+    photos: PhotoSet, faces: Sequence[int], prompts: Sequence[int], seed: int, choices: bool = False
+) -> np.ndarray:
+    """(n, 64, 64, 3): what the pictures should look like: renders of the same people in the situations of PROMPTS
+    (choices: of CHOICE_PROMPTS)."""
     rows = []
     for i, (face, prompt) in enumerate(zip(faces, prompts, strict=True)):
-        rows.append(render(photos.people.take([face]), situation_for(prompt, 1, seed, i)).pixels)
+        rows.append(render(photos.people.take([face]), situation_for(prompt, 1, seed, i, choices)).pixels)
     return np.concatenate(rows)

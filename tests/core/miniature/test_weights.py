@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from f2d_core.backends.diffusers import load_pipeline
-from f2d_core.backends.diffusers_training import load_training_parts
-from f2d_core.miniature import mappings
+from f2d_core.backends.diffusers_training import PRECISIONS, load_training_parts
+from f2d_core.miniature import choices, mappings
 from f2d_core.miniature.demo import run as run_demo
 from f2d_core.miniature.evidence import shipped_judges
 from f2d_core.miniature.gallery import Request, characters, draw, encode_photos, judge, true_pictures
@@ -74,7 +74,8 @@ def test_a_face_becomes_pictures_that_the_judges_know(networks):
     requests = [Request(mappings_prompt(p), (people[f],), 100 + i) for i, (f, p) in enumerate(asked)]
     faces, prompts = zip(*asked, strict=True)
 
-    ours = judge(draw(load_pipeline(WEIGHTS / MODEL), requests), faces, prompts, known, judging)
+    pipe = load_pipeline(WEIGHTS / MODEL, dtype=PRECISIONS[precision()])
+    ours = judge(draw(pipe, requests), faces, prompts, known, judging)
     true = judge(true_pictures(FACES, faces, prompts, 5), faces, prompts, known, judging)
 
     share = {name: ours.columns[name].mean() for name in ("nearest", "prompt", "found")}
@@ -121,3 +122,17 @@ def test_the_demo_draws_its_sheet(tmp_path, monkeypatch, capsys):
     assert sheet.shape[1] > 7 * 128 and sheet.shape[0] > 3 * 128 and sheet.std() > 20
     told = capsys.readouterr()
     assert "nearest of 100" in told.out + told.err and "doctor" in told.out + told.err
+
+
+def test_mappings_are_compared_on_people_and_prompts_of_no_table(tmp_path, monkeypatch, capsys):
+    pairs = choices.asked()
+    assert len(set(pairs)) == len(pairs) == choices.EACH * choices.FACES.count
+
+    monkeypatch.setattr(choices, "FACES", PhotoSet(seed=4980, count=2, calm=True))
+    monkeypatch.setattr(choices, "EACH", 2)
+    assert choices.main([]) == 0 and choices.main([str(tmp_path / "none.safetensors")]) != 0
+    told = capsys.readouterr().err
+    ours, true = (line.split() for line in told.splitlines() if "0." in line or "1.000" in line)
+    assert ours[6].endswith(MAPPING_FILE) and true[6:] == ["(true", "renders)"]
+    assert float(true[0]) == 1 and float(true[1]) >= float(ours[1]) and float(true[3]) > float(ours[3]) > 0
+    assert "none.safetensors" in told
