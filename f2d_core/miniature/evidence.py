@@ -196,7 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("docs/evidence"), metavar="DIR", help="where the tables go")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the trainings (default: 0 1 2)")
     options = parser.parse_args(argv)
-    return carried_out("evidence", partial(run, options.work, options.out, options.seeds))
+    return carried_out("evidence", partial(run, options.work, options.out, options.seeds), kept=True)
 
 
 if __name__ == "__main__":

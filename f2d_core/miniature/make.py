@@ -53,6 +53,7 @@ MODEL, RECON_FILE, MSID_FILE, MAPPING_FILE = "model", "recon.safetensors", "msid
 RECORD_FILE = "made.json"
 _BESIDE_LATENTS = 2  # of the judges, the quick ones
 SEED = 0  # of the shipped encoder and mapping
+_KEPT = ": what is done already is kept; Ctrl+C stops, the same command goes on"
 
 
 def make(work: Path, out: Path) -> None:
@@ -192,19 +193,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="where trainings are kept")
     parser.add_argument("--out", type=Path, default=WEIGHTS, metavar="DIR", help="where the weights go")
     options = parser.parse_args(argv)
-    return carried_out("make", partial(make, options.work, options.out))
+    return carried_out("make", partial(make, options.work, options.out), kept=True)
 
 
-def carried_out(name: str, work: Callable[[], object]) -> int:
-    """The exit code of a command that does `work`."""
-    announce(f"{name} on {device_name()}: what is done already is kept; Ctrl+C stops, the same command goes on")
+def carried_out(name: str, work: Callable[[], object], kept: bool = False) -> int:
+    """The exit code of a command that does `work`. kept: whether it goes on where it was stopped."""
+    announce(f"{name} on {device_name()}{_KEPT if kept else ''}")
     try:
         work()
     except F2DError as error:
         note(f"{name}: {error}")
         return USER_ERROR
     except KeyboardInterrupt:
-        note("Stopped; the same command goes on.")
+        note("Stopped; the same command goes on." if kept else "Stopped; the same command begins anew.")
         return INTERRUPTED
     return 0
 
