@@ -2,8 +2,8 @@
 
     python -m f2d_core.miniature.choices [MAPPING ...]      # default: the one in the repository
 
-Settings are chosen here, so that the tables stay a test. All mappings are asked for the same pictures, from the same
-noise.
+Settings are chosen here, so that the tables stay a test; mappings that learnt from editing data have seen these
+prompts. All are asked for the same pictures, from the same noise. Expected are mappings of the shipped MSID encoder.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ..backends.diffusers import load_pipeline
 from ..backends.diffusers_training import PRECISIONS
 from ..cli.progress import Bar, note
 from ..networks import load_network
+from ..s_star import SStar
 from .captions import CHOICE_PROMPTS
 from .evidence import require_weights, shipped_judges
 from .gallery import CHARACTERS, Characters, Judged, Request, characters, draw, encode_photos, judge, true_pictures
@@ -41,14 +42,16 @@ _COLUMNS = {
 
 
 def run(mappings: Sequence[Path]) -> None:
-    """A line for each mapping, and one for true renders. Raises F2DError."""
-    require_weights()
+    """A line for each mapping, and one for true renders. Raises F2DError, before anything is drawn."""
+    require_weights(*([MAPPING_FILE] if WEIGHTS / MAPPING_FILE in mappings else []))
+    msid = load_network(WEIGHTS / MSID_FILE, "msid")
+    people = {file: encode_photos(FACES, msid, load_network(file, "mapping")) for file in mappings}
     pipe, judging = load_pipeline(WEIGHTS / MODEL, dtype=PRECISIONS[precision()]), shipped_judges()
     known = characters(FACES, judging)
     note(f"{EACH * FACES.count} pictures of {FACES.count} people for each line")
     note(_line(_COLUMNS.values(), ""))
-    for file in mappings:
-        note(_line(_values(_judged(file, pipe, known, judging)), str(file)))
+    for file, own in people.items():
+        note(_line(_values(_judged(own, pipe, known, judging)), str(file)))
     faces, prompts = zip(*asked(), strict=True)
     true = true_pictures(FACES, faces, prompts, _SEED, choices=True)
     note(_line(_values(judge(true, faces, prompts, known, judging, CHOICE_PROMPTS)), "(true renders)"))
@@ -59,8 +62,7 @@ def asked() -> list[tuple[int, int]]:
     return [(face, (face + turn) % len(CHOICE_PROMPTS)) for turn in range(EACH) for face in range(FACES.count)]
 
 
-def _judged(mapping: Path, pipe: Any, known: Characters, judging: Judging) -> Judged:
-    people = encode_photos(FACES, load_network(WEIGHTS / MSID_FILE, "msid"), load_network(mapping, "mapping"))
+def _judged(people: Sequence[SStar], pipe: Any, known: Characters, judging: Judging) -> Judged:
     requests = [Request(CHOICE_PROMPTS[p], (people[f],), _SEED + i) for i, (f, p) in enumerate(asked())]
     faces, prompts = zip(*asked(), strict=True)
     return judge(draw(pipe, requests, Bar("pictures")), faces, prompts, known, judging, CHOICE_PROMPTS)
