@@ -15,15 +15,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..backends.diffusers import load_pipeline
-from ..backends.diffusers_training import PRECISIONS
 from ..cli.progress import Bar, note
 from ..networks import load_network
 from ..s_star import SStar
 from .captions import CHOICE_PROMPTS
 from .evidence import require_weights, shipped_judges
-from .gallery import CHARACTERS, Characters, Judged, Request, characters, draw, encode_photos, judge, true_pictures
-from .job import precision
+from .gallery import (
+    CHARACTERS,
+    Characters,
+    Judged,
+    Request,
+    characters,
+    draw,
+    encode_photos,
+    judge,
+    quick_pipeline,
+    true_pictures,
+)
 from .judging import Judging
 from .make import MAPPING_FILE, MODEL, MSID_FILE, WEIGHTS, carried_out
 from .photos import PhotoSet
@@ -46,7 +54,7 @@ def run(mappings: Sequence[Path]) -> None:
     require_weights(*([MAPPING_FILE] if WEIGHTS / MAPPING_FILE in mappings else []))
     msid = load_network(WEIGHTS / MSID_FILE, "msid")
     people = {file: encode_photos(FACES, msid, load_network(file, "mapping")) for file in mappings}
-    pipe, judging = load_pipeline(WEIGHTS / MODEL, dtype=PRECISIONS[precision()]), shipped_judges()
+    pipe, judging = quick_pipeline(WEIGHTS / MODEL), shipped_judges()
     known = characters(FACES, judging)
     note(f"{EACH * FACES.count} pictures of {FACES.count} people for each line")
     note(_line(_COLUMNS.values(), ""))
@@ -54,7 +62,7 @@ def run(mappings: Sequence[Path]) -> None:
         note(_line(_values(_judged(own, pipe, known, judging)), str(file)))
     faces, prompts = zip(*asked(), strict=True)
     true = true_pictures(FACES, faces, prompts, _SEED, choices=True)
-    note(_line(_values(judge(true, faces, prompts, known, judging, CHOICE_PROMPTS)), "(true renders)"))
+    note(_line(_values(judge(true, faces, prompts, known, judging, choices=True)), "(true renders)"))
 
 
 def asked() -> list[tuple[int, int]]:
@@ -65,7 +73,7 @@ def asked() -> list[tuple[int, int]]:
 def _judged(people: Sequence[SStar], pipe: Any, known: Characters, judging: Judging) -> Judged:
     requests = [Request(CHOICE_PROMPTS[p], (people[f],), _SEED + i) for i, (f, p) in enumerate(asked())]
     faces, prompts = zip(*asked(), strict=True)
-    return judge(draw(pipe, requests, Bar("pictures")), faces, prompts, known, judging, CHOICE_PROMPTS)
+    return judge(draw(pipe, requests, Bar("pictures")), faces, prompts, known, judging, choices=True)
 
 
 def _values(judged: Judged) -> list[str]:

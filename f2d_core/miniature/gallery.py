@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from ..align import align_expression, align_face, similarity_transform
-from ..backends.diffusers import DiffusersTextEncoder, generate_together
+from ..backends.diffusers import DiffusersTextEncoder, generate_together, load_pipeline
+from ..backends.diffusers_training import PRECISIONS
 from ..delayed import class_prompt, class_steps
 from ..detect import DEFAULT_THRESHOLD
 from ..encode import Crop, Expression, Labels, encode_faces, expression_features
@@ -22,7 +24,8 @@ from ..networks import Network
 from ..ports import Progress
 from ..prompt import Person
 from ..s_star import SStar
-from .captions import PROMPTS, situation_for
+from .captions import CHOICE_PROMPTS, PROMPTS, situation_for
+from .job import precision
 from .judging import Judging
 from .people import Identities, sample_identities
 from .photos import PhotoSet
@@ -41,6 +44,11 @@ class Request:
     people: tuple[SStar, ...]
     seed: int
     subject_steps: float = 1.0
+
+
+def quick_pipeline(model: Path) -> Any:
+    """The base model, in what this machine is quick in. Raises F2DError."""
+    return load_pipeline(model, dtype=PRECISIONS[precision()])
 
 
 def draw(pipe: Any, requests: Sequence[Request], progress: Progress | None = None) -> np.ndarray:
@@ -123,9 +131,9 @@ def judge(
     prompts: Sequence[int],
     known: Characters,
     judging: Judging,
-    among: Sequence[str] = PROMPTS,
+    choices: bool = False,
 ) -> Judged:
-    """What the judges say of pictures of face faces[i] in among[prompts[i]]."""
+    """What the judges say of pictures of face faces[i] in PROMPTS[prompts[i]] (choices: of CHOICE_PROMPTS)."""
     points = [largest_face(judging, rgb) for rgb in pictures]
     found = np.array([face is not None for face in points])
     at = np.flatnonzero(found)
@@ -136,7 +144,7 @@ def judge(
         features[at] = judging.likeness.features(seen, places)
         geometry[at] = judging.geometry.measure(seen, places)
     identity = identity_scores(features, known.reference[list(faces)], found)
-    texts = judging.reader.text_features([plain_text(prompt) for prompt in among])
+    texts = judging.reader.text_features([plain_text(prompt) for prompt in (CHOICE_PROMPTS if choices else PROMPTS)])
     images = judging.reader.image_features(list(pictures))
     text = clip_scores(images, texts[list(prompts)])
     both = np.stack([identity, text], axis=1)

@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..backends.diffusers import load_pipeline
-from ..backends.diffusers_training import PRECISIONS
 from ..evaluate.metrics import BEST_OF, best_of_n
 from ..files import write_atomically
 from ..networks import Network, load_network
@@ -30,9 +28,9 @@ from .gallery import (
     expressions_of,
     judge,
     largest_face,
+    quick_pipeline,
     true_pictures,
 )
-from .job import precision
 from .judging import Judging
 from .mappings import Place, Recipe
 from .photos import PhotoSet
@@ -78,8 +76,8 @@ class Tools:
 
 def tools(place: Place, judging: Judging) -> Tools:
     """Pictures are drawn in what the machine is quick in. Raises F2DError."""
-    pipe = load_pipeline(place.model, dtype=PRECISIONS[precision()])
-    return Tools(pipe, judging, load_network(place.recon, "recon"), characters(FACES, judging))
+    recon, known = load_network(place.recon, "recon"), characters(FACES, judging)
+    return Tools(quick_pipeline(place.model), judging, recon, known)
 
 
 def trial(

@@ -8,13 +8,20 @@ import numpy as np
 import pytest
 import torch
 
-from f2d_core.backends.diffusers import load_pipeline
-from f2d_core.backends.diffusers_training import PRECISIONS, load_training_parts
+from f2d_core.backends.diffusers_training import load_training_parts
 from f2d_core.cli import USER_ERROR
 from f2d_core.miniature import choices, mappings
 from f2d_core.miniature.demo import run as run_demo
 from f2d_core.miniature.evidence import shipped_judges
-from f2d_core.miniature.gallery import Request, characters, draw, encode_photos, judge, true_pictures
+from f2d_core.miniature.gallery import (
+    Request,
+    characters,
+    draw,
+    encode_photos,
+    judge,
+    quick_pipeline,
+    true_pictures,
+)
 from f2d_core.miniature.job import precision
 from f2d_core.miniature.make import MAPPING_FILE, MODEL, MSID_FILE, RECON_FILE, WEIGHTS
 from f2d_core.miniature.mappings import FACE2DIFFUSION, Place, photo_cache
@@ -75,8 +82,7 @@ def test_a_face_becomes_pictures_that_the_judges_know(networks):
     requests = [Request(mappings_prompt(p), (people[f],), 100 + i) for i, (f, p) in enumerate(asked)]
     faces, prompts = zip(*asked, strict=True)
 
-    pipe = load_pipeline(WEIGHTS / MODEL, dtype=PRECISIONS[precision()])
-    ours = judge(draw(pipe, requests), faces, prompts, known, judging)
+    ours = judge(draw(quick_pipeline(WEIGHTS / MODEL), requests), faces, prompts, known, judging)
     true = judge(true_pictures(FACES, faces, prompts, 5), faces, prompts, known, judging)
 
     share = {name: ours.columns[name].mean() for name in ("nearest", "prompt", "found")}
